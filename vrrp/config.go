@@ -1,0 +1,278 @@
+// Package vrrp is the VRRP engine: instances, sync groups, their sockets and timers. One scheduler goroutine owns all
+// instances of a process; decisions are made by the pure machines of vrrp/machine, frames by vrrp/wire, addresses and
+// announcements by vrrp/vip.
+package vrrp
+
+import (
+	"net/netip"
+	"time"
+
+	"releve/script"
+	"releve/vrrp/vip"
+)
+
+// Config is the VRRP half of a configuration. Values are resolved: defaults and global settings have been applied to the
+// instances by whoever built it.
+type Config struct {
+	RouterID  string
+	Instances []*InstanceConfig
+	Groups    []*GroupConfig
+	Scripts   []*ScriptConfig
+	Files     []*FileConfig
+	Processes []*ProcessConfig
+
+	// StaticAddrs, StaticRoutes and StaticRules are there from start to stop, whatever the states.
+	StaticAddrs  []vip.Address
+	StaticRoutes []vip.Route
+	StaticRules  []vip.Rule
+
+	// SyncDaemon is lvs_sync_daemon with an instance or group; nil without.
+	SyncDaemon *SyncDaemonConfig
+
+	StartupDelay   time.Duration // vrrp_startup_delay
+	DelayAfterBoot time.Duration // vrrp_delay_after_boot
+	// MinGARP is vrrp_min_garp: one gratuitous ARP per address and never a second burst.
+	MinGARP bool
+	// NotifyPriorityChanges, NotifyDeleted are vrrp_notify_priority_changes and notify_deleted.
+	NotifyPriorityChanges bool
+	DynamicInterfaces     bool
+	// IfaceUpDelays is interface_up_down_delays by interface name.
+	IfaceDelays map[string]IfaceDelay
+}
+
+// IfaceDelay is a row of interface_up_down_delays.
+type IfaceDelay struct{ Down, Up time.Duration }
+
+// SyncDaemonConfig is lvs_sync_daemon as VRRP drives it.
+type SyncDaemonConfig struct {
+	Iface    string
+	Instance string // instance or group name
+	ID       uint8
+	HasID    bool // without, the instance's VRID is used
+	MaxLen   uint16
+	Port     uint16
+	TTL      uint8
+	Group    netip.Addr
+}
+
+// State is a VRRP state (RFC 9568 §6.3 plus the reference's FAULT), numbered as in keepalived.json.
+type State uint8
+
+// States.
+const (
+	Init State = iota
+	Backup
+	Master
+	Fault
+)
+
+// String gives the reference's words: INIT, BACKUP, MASTER, FAULT.
+func (s State) String() string {
+	switch s {
+	case Backup:
+		return "BACKUP"
+	case Master:
+		return "MASTER"
+	case Fault:
+		return "FAULT"
+	}
+	return "INIT"
+}
+
+// AuthType is the authentication of VRRPv2.
+type AuthType uint8
+
+// Authentication types (RFC 2338 §5.3.6; dropped by RFC 3768 but kept by the reference).
+const (
+	AuthNone AuthType = 0
+	AuthPass AuthType = 1
+	AuthAH   AuthType = 2
+)
+
+// InstanceConfig is a vrrp_instance.
+type InstanceConfig struct {
+	Name  string
+	Iface string
+	// VRID is 1..255.
+	VRID uint8
+	// Version is 2 or 3; IPv6 is always 3.
+	Version int
+	IPv6    bool // native family of the adverts
+	// StartMaster is `state MASTER`; it counts only with priority 255.
+	StartMaster bool
+	// Priority is 1..255; 255 is the address owner.
+	Priority uint8
+	// AdvertInt is whole seconds for version 2 and 10 ms to 40.95 s for version 3.
+	AdvertInt time.Duration
+
+	Auth     AuthType
+	AuthPass [8]byte
+	HMAC     *HMACConfig // auth_hmac; nil without
+
+	// McastSrc is mcast_src_ip or unicast_src_ip; invalid: the interface's first address.
+	Src       netip.Addr
+	McastDst  netip.Addr // invalid: 224.0.0.18 or ff02::12
+	Peers     []Peer     // unicast_peer
+	UnicastTT uint8      // unicast_ttl, zero: 255
+	// TTLMin and TTLMax bound the TTL of received unicast adverts when HasTTL.
+	CheckUnicastSrc bool
+
+	VIPs     []vip.Address // at most 255, in the order of the file
+	Excluded []vip.Address
+	Routes   []vip.Route
+	Rules    []vip.Rule
+
+	NoPreempt            bool
+	PreemptDelay         time.Duration
+	DownTimerAdverts     int // default 3
+	Strict               bool
+	SkipCheckAdvAddr     bool
+	Accept               bool // default true; no_accept clears it
+	PromoteSecondaries   bool
+	V3ChecksumAsV2       bool
+	OldUnicastChecksum   bool
+	LowerPrioNoAdvert    bool
+	HigherPrioSendAdvert bool
+	OwnerIgnoreAdverts   bool
+	TimerExpiredBackup   bool
+	DontTrackPrimary     bool
+	NativeIPv6           bool
+
+	GARP GARPConfig
+	VMAC *VMACConfig // use_vmac; nil without
+
+	Track TrackConfig
+	// Group is the name of the sync group, empty without.
+	Group  string
+	Notify NotifyConfig
+	// ConfigDebug and the like are not carried.
+}
+
+// Peer is one unicast peer.
+type Peer struct {
+	Addr           netip.Addr
+	MinTTL, MaxTTL int // zero: not checked
+}
+
+// GARPConfig is how gratuitous ARPs and neighbour advertisements are sent.
+type GARPConfig struct {
+	Delay           time.Duration // garp_master_delay, default 5 s
+	Repeat          int           // garp_master_repeat, default 5
+	Refresh         time.Duration // garp_master_refresh, default 0: none
+	RefreshRepeat   int           // garp_master_refresh_repeat, default 1
+	LowerPrioDelay  time.Duration // default Delay
+	LowerPrioRepeat int           // default Repeat
+	GARPInterval    time.Duration // vrrp_garp_interval: pause between two on an interface
+	GNAInterval     time.Duration
+	ExtraIf         string
+	ExtraIfAll      bool
+	ExtraIfInterval time.Duration
+}
+
+// VMACConfig is use_vmac and use_ipvlan.
+type VMACConfig struct {
+	Name     string
+	XmitBase bool
+	AddrVMAC bool // use_vmac_addr
+	IPVlan   bool
+	MAC      [6]byte // zero: from VRID and family
+	Group    int
+}
+
+// HMACConfig is auth_hmac.
+type HMACConfig struct {
+	Keys       []HMACKey
+	ActiveKey  uint8
+	Mode       HMACMode
+	TimeWindow time.Duration // zero: the larger of 3 intervals and 5 s
+	Monotonic  bool
+}
+
+// HMACKey is one key; Secret is at least 32 bytes.
+type HMACKey struct {
+	ID     uint8
+	Secret []byte
+}
+
+// HMACMode says what happens to adverts without a trailer.
+type HMACMode uint8
+
+// Modes.
+const (
+	HMACEnforce HMACMode = iota
+	HMACPermissive
+	HMACReceiveOnly
+)
+
+// TrackConfig is what an instance or group depends on.
+type TrackConfig struct {
+	Ifaces    []TrackRef
+	Scripts   []TrackRef
+	Files     []TrackRef
+	Processes []TrackRef
+	BFD       []TrackRef
+}
+
+// TrackRef is one tracked object.
+type TrackRef struct {
+	Name string
+	// Weight is -254..254; without HasWeight the object's own default counts. Weight 0 means FAULT while it is down.
+	Weight    int
+	HasWeight bool
+	Reverse   bool
+}
+
+// ScriptConfig is a vrrp_script.
+type ScriptConfig struct {
+	Name       string
+	Command    script.Command
+	Interval   time.Duration // default 1 s
+	Timeout    time.Duration // default Interval
+	Weight     int
+	Reverse    bool
+	Rise, Fall int // default 1
+	InitFail   bool
+}
+
+// FileConfig is a track_file (vrrp_track_file).
+type FileConfig struct {
+	Name, Path string
+	Weight     int
+	Reverse    bool
+	InitValue  int
+	HasInit    bool
+	Overwrite  bool
+}
+
+// ProcessConfig is a vrrp_track_process.
+type ProcessConfig struct {
+	Name, Path     string
+	Params         []string
+	ParamMatch     string // "", exact, partial, initial
+	Weight         int
+	Reverse        bool
+	Quorum         int // min, default 1
+	QuorumMax      int // zero: no limit
+	ForkDelay      time.Duration
+	TerminateDelay time.Duration
+	FullCommand    bool
+}
+
+// GroupConfig is a vrrp_sync_group.
+type GroupConfig struct {
+	Name           string
+	Members        []string
+	Track          TrackConfig
+	TrackingWeight bool // sync_group_tracking_weight, global_tracking
+	Notify         NotifyConfig
+}
+
+// NotifyConfig is what is told to whom about an instance or group.
+type NotifyConfig struct {
+	Master, Backup, Fault, Stop, Deleted, MasterRxLowerPri *script.Command
+	// Any is `notify`: called with type, name, state and priority behind its own words.
+	Any           []*script.Command
+	SMTPAlert     bool
+	NotifyDeleted bool
+	PriorityFifo  bool
+}

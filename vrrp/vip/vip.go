@@ -1,0 +1,41 @@
+// Package vip puts virtual addresses, routes and rules into the kernel, takes them out again and announces them on the LAN.
+package vip
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Address is a virtual or static address.
+type Address struct {
+	// Prefix is address and mask as configured; without a mask /32 or /128.
+	Prefix netip.Prefix
+	// Dev is the interface; empty: the instance's.
+	Dev string
+	// Broadcast is `brd`: invalid for none.
+	Broadcast netip.Addr
+	Scope     uint8 // RT_SCOPE_*, default 0 (global)
+	Label     string
+	Peer      netip.Prefix
+	Home      bool
+	NoDAD     bool // default true for IPv6 VIPs (-nodad clears it)
+	// PreferredLft is the preferred lifetime; HasPreferredLft tells zero (deprecated) from unset. 1<<63-1 is forever.
+	PreferredLft    time.Duration
+	HasPreferredLft bool
+	ManageTempAddr  bool
+	NoPrefixRoute   bool
+	AutoJoin        bool
+	NoTrack         bool
+	UseVMAC         bool
+	TrackGroup      string
+}
+
+// Route is a virtual or static route. Text is the iproute2 line as written; the parsed fields follow.
+type Route struct {
+	Text string
+}
+
+// Rule is a virtual or static rule.
+type Rule struct {
+	Text string
+}
