@@ -40,9 +40,24 @@ type Diagnostic struct {
 	Opened Pos
 	// Host says that the complaint is about this machine (interfaces, scripts, users), not about the text.
 	Host bool
+	// Secret says that the word at Pos must not be shown, nor what stands behind it on its line.
+	Secret bool
 	// FatalAtStart says that a start with this file ends with status 2 and that a reload must be refused.
 	FatalAtStart bool
 }
 
 // Diagnostics is what one run found, in the order of the text.
 type Diagnostics []Diagnostic
+
+// ExitCode is the status of a configuration test: 0 for nothing that counts, else the highest of 4, 5 and 6; a 2 stops the reading
+// and so beats them all.
+func (d Diagnostics) ExitCode() int {
+	code := ExitNone
+	for i := range d {
+		if d[i].Exit == ExitStop {
+			return int(ExitStop)
+		}
+		code = max(code, d[i].Exit)
+	}
+	return int(code)
+}
