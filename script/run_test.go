@@ -1,0 +1,332 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"releve/internal/testneed"
+)
+
+// inherited is a descriptor that, as one from a careless starter would, stays open over exec.
+var inherited int
+
+func TestMain(m *testing.M) {
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD, 100)
+	if err != nil {
+		panic(err)
+	}
+	inherited = fd
+	os.Exit(m.Run())
+}
+
+// shell writes an executable script and returns its path; its directory is open to every user.
+func shell(t *testing.T, text string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "releve-script-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := filepath.Join(dir, "s")
+	if err := os.WriteFile(p, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func output(t *testing.T, r *Runner, c Command, extra ...string) string {
+	t.Helper()
+	e, out, err := r.RunOutput(t.Context(), c, 1<<16, extra...)
+	if err != nil || !e.OK() {
+		t.Fatalf("%v %v: %s", e, err, out)
+	}
+	return string(out)
+}
+
+func TestScriptsEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want Exit
+	}{
+		"well":                           {"#!/bin/sh\nexit 0\n", Exit{}},
+		"with a status":                  {"#!/bin/sh\nexit 7\n", Exit{Code: 7}},
+		"by a signal":                    {"#!/bin/sh\nkill -9 $$\n", Exit{Signal: syscall.SIGKILL}},
+		"through a shell without #!":     {"exit 9\n", Exit{Code: 9}},
+		"by the time limit":              {"#!/bin/sh\nexec sleep 60\n", Exit{Signal: syscall.SIGTERM, TimedOut: true}},
+		"by the time limit, but well":    {"#!/bin/sh\ntrap 'exit 0' TERM\nsleep 60 &\nwait\n", Exit{TimedOut: true}},
+		"killed, as they ignore SIGTERM": {"#!/bin/sh\ntrap '' TERM\nsleep 60\nsleep 60\n", Exit{Signal: syscall.SIGKILL, TimedOut: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &Runner{Grace: 100 * time.Millisecond}
+			limit := 5 * time.Second
+			if c.want.TimedOut {
+				limit = 100 * time.Millisecond
+			}
+			got, err := r.Run(t.Context(), Command{Args: []string{shell(t, c.text)}, Timeout: limit})
+			if err != nil || got != c.want {
+				t.Errorf("got %v, %v; want %v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestTheTimeLimitKillsChildrenToo(t *testing.T) {
+	for name, text := range map[string]string{
+		"of a script that waits":           "#!/bin/sh\nsh -c 'trap \"\" TERM; echo $$ >\"$1.tmp\"; mv \"$1.tmp\" \"$1\"; while :; do sleep 1; done' x \"$1\" &\nwait\n",
+		"of a script that ignores SIGTERM": "#!/bin/sh\ntrap '' TERM\nsh -c 'echo $$ >\"$1.tmp\"; mv \"$1.tmp\" \"$1\"; while :; do sleep 1; done' x \"$1\" &\nwhile :; do sleep 1; done\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := shell(t, text)
+			pidfile := path + ".pid"
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				defer cancel()
+				for range 500 {
+					if _, err := os.Stat(pidfile); err == nil {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			}()
+			e, err := (&Runner{Grace: 50 * time.Millisecond}).Run(ctx, Command{Args: []string{path}}, pidfile)
+			if err != nil || !e.TimedOut {
+				t.Fatalf("%v %v", e, err)
+			}
+			b, err := os.ReadFile(pidfile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+			for range 200 { // SIGKILL is on its way; the init of the machine reaps
+				if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || strings.Contains(string(stat), ") Z ") {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("child %d lives on", pid)
+		})
+	}
+}
+
+func TestScriptsGetTheArgumentsAsTheyAre(t *testing.T) {
+	p := shell(t, "#!/bin/sh\nprintf '<%s>' \"$@\"\n")
+	got := output(t, NewRunner(Settings{}), Command{Args: []string{p, "a b", ""}}, "$HOME", "'")
+	if want := "<a b><><$HOME><'>"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestScriptsGetACleanEnvironment(t *testing.T) {
+	for _, v := range []string{"IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "NOTIFY_SOCKET", "RELEVE_PART"} {
+		t.Setenv(v, "")
+	}
+	t.Setenv("KEPT", "yes")
+	got := output(t, NewRunner(Settings{}), Command{Args: []string{"/usr/bin/env"}})
+	lines := strings.Split(got, "\n")
+	for _, l := range lines {
+		k, _, _ := strings.Cut(l, "=")
+		if slices.Contains(unwanted, k) || strings.HasPrefix(k, "RELEVE_") {
+			t.Errorf("%s reached the script", l)
+		}
+	}
+	if !slices.Contains(lines, "KEPT=yes") {
+		t.Errorf("KEPT is missing in %q", got)
+	}
+}
+
+func TestScriptsHaveNullStreamsTheirOwnGroupAndDefaultSignals(t *testing.T) {
+	signal.Ignore(syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGUSR1, syscall.SIGHUP)
+	p := shell(t, `#!/bin/sh
+readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2
+echo $(ls /proc/$$/fd)
+cut -d' ' -f1,5 /proc/$$/stat
+grep -E 'Sig(Blk|Ign)' /proc/self/status
+grep Groups /proc/self/status
+`)
+	out := shell(t, "")
+	r := NewRunner(Settings{})
+	// Streams are null: the script itself writes to a file.
+	w := shell(t, "#!/bin/sh\nreadlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 >\"$1\"\n")
+	if e, err := r.Run(t.Context(), Command{Args: []string{w, out}}); err != nil || !e.OK() {
+		t.Fatal(e, err)
+	}
+	if b, _ := os.ReadFile(out); strings.Count(string(b), "/dev/null\n") < 2 {
+		t.Errorf("streams:\n%s", b)
+	}
+	lines := strings.Split(output(t, r, Command{Args: []string{p}}), "\n")
+	if len(lines) < 7 {
+		t.Fatalf("%q", lines)
+	}
+	if slices.Contains(strings.Fields(lines[3]), strconv.Itoa(inherited)) {
+		t.Errorf("descriptors %q: %d came from the daemon's starter", lines[3], inherited)
+	}
+	if pid, pgrp, _ := strings.Cut(lines[4], " "); pid != pgrp {
+		t.Errorf("process %s is in group %s", pid, pgrp)
+	}
+	for _, l := range lines[5:7] {
+		if !strings.HasSuffix(l, "0000000000000000") {
+			t.Errorf("signals: %s", l)
+		}
+	}
+}
+
+func TestScriptsRunAsTheirUser(t *testing.T) {
+	testneed.Need(t, "root")
+	p := shell(t, "#!/bin/sh\nid -u; id -g; id -G\n")
+	for name, c := range map[string]struct {
+		s    Settings
+		c    Command
+		want string
+	}{
+		"named with the command":        {Settings{User: "root"}, Command{User: "65534", Group: "12"}, "65534\n12\n12\n"},
+		"script_user":                   {Settings{User: "nobody"}, Command{}, "65534\n65534\n65534\n"},
+		"numbers without an account":    {Settings{User: "4000123", Group: "4000124"}, Command{}, "4000123\n4000124\n4000124\n"},
+		"the daemon's, without a group": {Settings{}, Command{}, "0\n0\n0\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.c.Args = []string{p}
+			if got := output(t, NewRunner(c.s), c.c); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatCannotRunIsAnError(t *testing.T) {
+	testneed.Need(t, "root")
+	p := shell(t, "#!/bin/sh\nexit 0\n")
+	if err := os.Chmod(p, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		s    Settings
+		c    Command
+		want error
+	}{
+		"unsafe for root":          {Settings{User: "root", Security: true}, Command{Args: []string{p}}, ErrUnsafe},
+		"not there":                {Settings{}, Command{Args: []string{p + "x"}}, ErrNotFound},
+		"an unknown user":          {Settings{User: "no-such-user"}, Command{Args: []string{p}}, ErrNoAccount},
+		"nothing":                  {Settings{}, Command{}, ErrNotFound},
+		"a missing interpreter":    {Settings{}, Command{Args: []string{shell(t, "#!/no/such/thing\n")}}, unix.ENOENT},
+		"a word with a zero byte":  {Settings{}, Command{Args: []string{p, "a\x00b"}}, unix.EINVAL},
+		"a path with a zero byte ": {Settings{}, Command{Args: []string{p + "\x00"}}, ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := NewRunner(c.s).Run(t.Context(), c.c); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOutputIsBounded(t *testing.T) {
+	p := shell(t, "#!/bin/sh\nyes | head -c 1000000\nsleep 60 &\n")
+	e, out, err := NewRunner(Settings{}).RunOutput(t.Context(), Command{Args: []string{p}, Timeout: 20 * time.Second}, 10)
+	if err != nil || e != (Exit{}) || string(out) != "y\ny\ny\ny\ny\n" {
+		t.Errorf("%v %v %q", e, err, out)
+	}
+}
+
+func TestADoneContextRunsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := NewRunner(Settings{}).Run(ctx, Command{Args: []string{"true"}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestKernelsWithoutProcessDescriptors(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want Exit
+	}{
+		"a status":     {[]string{"/bin/sh", "-c", "exit 5"}, Exit{Code: 5}},
+		"a time limit": {[]string{"/bin/sleep", "60"}, Exit{Signal: syscall.SIGTERM, TimedOut: true}},
+		"a kill":       {[]string{"/bin/sh", "-c", "trap '' TERM; sleep 60; sleep 60"}, Exit{Signal: syscall.SIGKILL, TimedOut: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer null.Close()
+			p, err := start(c.args[0], c.args, Own(), [3]uintptr{null.Fd(), null.Fd(), null.Fd()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.fd.Close()
+			p.fd = nil
+			limit := 150 * time.Millisecond
+			if !c.want.TimedOut {
+				limit = 0
+			}
+			if got, err := p.wait(t.Context(), limit, 50*time.Millisecond); err != nil || got != c.want {
+				t.Errorf("got %v %v, want %v", got, err, c.want)
+			}
+		})
+	}
+}
+
+// TestScriptsDieWithTheDaemon starts this test binary as a daemon that runs a script, and kills it.
+func TestScriptsDieWithTheDaemon(t *testing.T) {
+	if mark := os.Getenv("SCRIPT_TEST_DAEMON"); mark != "" {
+		_, err := NewRunner(Settings{}).Run(context.Background(), Command{Args: []string{"/bin/sh", "-c", "echo $$ >$0.tmp; mv $0.tmp $0; exec sleep 60", mark}})
+		t.Fatal("the script ended:", err)
+	}
+	mark := filepath.Join(t.TempDir(), "pid")
+	c := exec.Command(os.Args[0], "-test.run=^TestScriptsDieWithTheDaemon$")
+	c.Env = append(os.Environ(), "SCRIPT_TEST_DAEMON="+mark)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	for range 1000 {
+		if b, err := os.ReadFile(mark); err == nil {
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	if pid == 0 {
+		t.Fatal("no script was started")
+	}
+	for range 200 {
+		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+	t.Errorf("script %d outlived the daemon", pid)
+}
+
+func BenchmarkRun(b *testing.B) {
+	r := NewRunner(Settings{})
+	c := Command{Args: []string{"/bin/true"}, Timeout: time.Second}
+	b.ReportAllocs()
+	for b.Loop() {
+		if e, err := r.Run(context.Background(), c); err != nil || !e.OK() {
+			b.Fatal(e, err)
+		}
+	}
+}
