@@ -42,6 +42,39 @@ type Global struct {
 
 	NotifyFifo, VRRPNotifyFifo, LVSNotifyFifo Fifo
 	SMTP                                      SMTP
+
+	// Umask is the keyword umask, HasUmask tells 0 from unset (0177).
+	Umask    int
+	HasUmask bool
+	// The dump files; empty: the usual names. A trailing slash means the usual names in that folder.
+	StateDumpFile, StatsDumpFile, JSONDumpFile string
+	JSONVersion                                int  // 1 or 2, default 1
+	DataUseInstance                            bool // data_use_instance
+
+	ReloadCheckConfig bool   // reload_check_config
+	ReloadCheckLog    string // its file; empty: the log
+	ReloadTimeFile    string
+	ReloadRepeat      bool
+	ReloadFile        string // reload_file
+	ConfigSaveDir     string // config_save_dir
+	// ReloadGuard is reload_guard: a reload with any complaint is refused.
+	ReloadGuard bool
+	// FifoStatesOnReload is fifo_write_vrrp_states_on_reload.
+	FifoStatesOnReload bool
+	NoEmailFaults      bool
+
+	// What each process is called and how the kernel treats it.
+	Main, VRRPProcess, CheckerProcess, BFDProcess Process
+}
+
+// Process is how the kernel sees and schedules one process of the daemon. The zero value leaves everything as it is.
+type Process struct {
+	Name         string        // process_name and its kin; empty: the default, or the one of process_names
+	Priority     int           // nice value, -20..19, zero: unchanged
+	RTPriority   int           // SCHED_RR priority 1..99, zero: not real time
+	RLimitRTTime time.Duration // RLIMIT_RTTIME, zero: unchanged
+	CPUAffinity  []int         // empty: all
+	NoSwap       bool          // memory is locked
 }
 
 // Fifo is a notify_fifo with its script.
