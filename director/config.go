@@ -24,6 +24,8 @@ type Config struct {
 	Flush, FlushOnStop, FlushOnStopVS bool
 	// RSInitNotifies runs notify_up for the servers that are in at the start.
 	RSInitNotifies bool
+	// NoCheckerMails is no_checker_emails: mails when a server goes in or out, not for every checker.
+	NoCheckerMails bool
 	// CheckerLogAll is checker_log_all_failures.
 	CheckerLogAll bool
 	// NetNamespace is net_namespace_ipvs: the namespace whose IPVS is driven.

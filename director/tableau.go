@@ -1,0 +1,455 @@
+package director
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"releve/ipvs"
+)
+
+// maxExpand bounds how many services one virtual server may become by ranges of its group.
+const maxExpand = 65536
+
+// tableau holds, for every service that is ours, what should be there and what is believed to be there.
+type tableau struct {
+	log   *slog.Logger
+	plane ipvs.Plane
+
+	order []*service // in the order of the file
+	byKey map[ipvs.ServiceKey]*service
+	of    map[*pool][]*service
+	// have is the believed content, ours only. The services are shared with want and never changed in place.
+	have map[ipvs.ServiceKey]*ipvs.Service
+	// unsure are services of which a write failed since the last read: a difference there is not somebody else's doing.
+	unsure map[ipvs.ServiceKey]bool
+	// known is the belief at the time of the last read, to tell a stranger's change from ours.
+	known map[ipvs.ServiceKey]*ipvs.Service
+
+	said     map[string]bool // warnings given once
+	failures map[failKey]string
+	readErr  string
+}
+
+type failKey struct {
+	service ipvs.ServiceKey
+	dest    ipvs.DestKey
+}
+
+// service is one entry of the table that a pool wants.
+type service struct {
+	pool    *pool
+	base    ipvs.Service // without destinations
+	refused map[ipvs.DestKey]bool
+	want    *ipvs.Service
+}
+
+func newTableau(log *slog.Logger, plane ipvs.Plane) *tableau {
+	return &tableau{log: log, plane: plane, have: map[ipvs.ServiceKey]*ipvs.Service{}, unsure: map[ipvs.ServiceKey]bool{},
+		said: map[string]bool{}, failures: map[failKey]string{}}
+}
+
+// setServices replaces the list of services; what is believed to be there stays.
+func (t *tableau) setServices(pools []*pool) {
+	t.order = nil
+	t.byKey = map[ipvs.ServiceKey]*service{}
+	t.of = make(map[*pool][]*service, len(pools))
+	for _, p := range pools {
+		for _, base := range t.expand(p.vs) {
+			if other := t.byKey[base.ServiceKey]; other != nil {
+				t.once(fmt.Sprintf("VS %s: %s belongs to VS %s already - left out", p.vs.Name, keyString(base.ServiceKey), other.pool.vs.Name), p.vs.Name)
+				continue
+			}
+			s := &service{pool: p, base: base}
+			if !t.allowed(s) {
+				continue
+			}
+			t.byKey[base.ServiceKey] = s
+			t.order = append(t.order, s)
+			t.of[p] = append(t.of[p], s)
+		}
+	}
+}
+
+// allowed asks the plane what it can do of a service and says each limit once.
+func (t *tableau) allowed(s *service) bool {
+	full := s.base
+	p := newPool(s.pool.vs, poolOptions{})
+	for i := range p.rs {
+		p.assume(i, true)
+		p.rs[i].alive = true
+	}
+	full.Dests = s.place(p.dests(true, false))
+	if p.vs.Sorry != nil {
+		full.Dests = append(full.Dests, s.place(p.dests(false, true))...)
+	}
+	ok := true
+	for _, l := range t.plane.Check(&full) {
+		t.once(l.Text, s.pool.vs.Name)
+		switch {
+		case l.Refuse && l.Dest == nil:
+			ok = false
+		case l.Refuse:
+			if s.refused == nil {
+				s.refused = map[ipvs.DestKey]bool{}
+			}
+			s.refused[*l.Dest] = true
+		}
+	}
+	return ok
+}
+
+func (t *tableau) once(text, vs string) {
+	if !t.said[text] {
+		t.said[text] = true
+		t.log.Warn(text, "vs", vs)
+	}
+}
+
+// expand gives the services of a virtual server: one, or one for each address and mark of its group.
+func (t *tableau) expand(vs *VirtualServer) []ipvs.Service {
+	base := ipvs.Service{ServiceKey: vs.Key, Scheduler: vs.Scheduler, Flags: vs.Flags, Timeout: vs.Persistence,
+		Granularity: vs.Granularity, Engine: vs.Engine}
+	if vs.Persistence > 0 {
+		base.Flags |= ipvs.Persistent
+	}
+	if vs.Hashed {
+		base.Flags |= ipvs.Hashed
+	}
+	if vs.OPS {
+		base.Flags |= ipvs.OnePacket
+	}
+	if vs.Group == nil {
+		return []ipvs.Service{withFamily(base)}
+	}
+	var out []ipvs.Service
+	for _, m := range vs.Group.Members {
+		s := base
+		if m.FWMark > 0 {
+			s.ServiceKey = ipvs.ServiceKey{Family: vs.Key.Family, FWMark: m.FWMark}
+			out = append(out, withFamily(s))
+			continue
+		}
+		for a := m.First; a.IsValid(); a = a.Next() {
+			if len(out) == maxExpand {
+				t.once(fmt.Sprintf("VS %s: group %s has more than %d addresses - the rest is left out", vs.Name, vs.Group.Name, maxExpand), vs.Name)
+				return out
+			}
+			s.ServiceKey = ipvs.ServiceKey{Protocol: vs.Key.Protocol, Addr: a, Port: m.Port}
+			out = append(out, withFamily(s))
+			if !a.Less(m.Last) {
+				break
+			}
+		}
+	}
+	return out
+}
+
+// withFamily fills in what follows from the address: family, and a granularity of single clients.
+func withFamily(s ipvs.Service) ipvs.Service {
+	if s.Addr.IsValid() {
+		s.Addr = s.Addr.Unmap()
+		s.Family = ipvs.IPv4
+		if s.Addr.Is6() {
+			s.Family = ipvs.IPv6
+		}
+	}
+	if s.Family == 0 {
+		s.Family = ipvs.IPv4
+	}
+	if s.Granularity == 0 {
+		s.Granularity = 32
+		if s.Family == ipvs.IPv6 {
+			s.Granularity = 128
+		}
+	}
+	return s
+}
+
+// place gives destinations the ports that they have in this service, leaves out what the plane refused, and keeps the first of two
+// that become the same.
+func (s *service) place(dests []ipvs.Dest) []ipvs.Dest {
+	out := make([]ipvs.Dest, 0, len(dests))
+	for _, d := range dests {
+		d.Addr = d.Addr.Unmap()
+		d.Port = portIn(s.base.ServiceKey, d.Forward, d.Port)
+		if s.refused[d.DestKey] || slices.ContainsFunc(out, func(o ipvs.Dest) bool { return o.DestKey == d.DestKey }) {
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// portIn is a real server's port: with DR and TUN the service's, 0 under a mark; with NAT its own, by default the service's.
+func portIn(k ipvs.ServiceKey, f ipvs.Forward, port uint16) uint16 {
+	if f == ipvs.NAT && port != 0 {
+		return port
+	}
+	return k.Port
+}
+
+func destKeyIn(k ipvs.ServiceKey, r *RealServer) ipvs.DestKey {
+	return ipvs.DestKey{Addr: r.Addr.Addr().Unmap(), Port: portIn(k, r.Forward, r.Addr.Port())}
+}
+
+// want sets what the services of a pool should hold.
+func (t *tableau) want(p *pool, dests []ipvs.Dest) {
+	for _, s := range t.of[p] {
+		w := s.base
+		w.Dests = s.place(dests)
+		s.want = &w
+	}
+}
+
+// step appends the writes that lead from the believed content of a pool's services to dests.
+func (t *tableau) step(ops []ipvs.Op, p *pool, dests []ipvs.Dest) []ipvs.Op {
+	t.want(p, dests)
+	for _, s := range t.of[p] {
+		var have ipvs.Table
+		if h := t.have[s.base.ServiceKey]; h != nil {
+			have.Services = []ipvs.Service{*h}
+		}
+		ops = append(ops, ipvs.Diff(have, ipvs.Table{Services: []ipvs.Service{*s.want}})...)
+		t.have[s.base.ServiceKey] = s.want
+	}
+	return ops
+}
+
+// clear wants nothing any more.
+func (t *tableau) clear() {
+	t.order, t.byKey, t.of = nil, map[ipvs.ServiceKey]*service{}, map[*pool][]*service{}
+}
+
+// difference gives the writes from all that is believed to be there to all that is wanted, and believes in them.
+func (t *tableau) difference() []ipvs.Op {
+	var have, want ipvs.Table
+	for _, s := range t.order {
+		if h := t.have[s.base.ServiceKey]; h != nil {
+			have.Services = append(have.Services, *h)
+		}
+		if s.want != nil {
+			want.Services = append(want.Services, *s.want)
+		}
+	}
+	for _, k := range t.strays() {
+		have.Services = append(have.Services, *t.have[k])
+	}
+	ops := ipvs.Diff(have, want)
+	next := make(map[ipvs.ServiceKey]*ipvs.Service, len(t.order))
+	for _, s := range t.order {
+		if s.want != nil {
+			next[s.base.ServiceKey] = s.want
+		}
+	}
+	t.have = next
+	return ops
+}
+
+// strays are services that were ours and are not wanted any more, in a fixed order.
+func (t *tableau) strays() []ipvs.ServiceKey {
+	var out []ipvs.ServiceKey
+	for k := range t.have {
+		if t.byKey[k] == nil {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, compareKeys)
+	return out
+}
+
+func compareKeys(a, b ipvs.ServiceKey) int {
+	if c := a.Addr.Compare(b.Addr); c != 0 {
+		return c
+	}
+	for _, d := range [...]int{int(a.Port) - int(b.Port), int(a.Protocol) - int(b.Protocol), int(a.FWMark) - int(b.FWMark), int(a.Family) - int(b.Family)} {
+		if d != 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+// read takes what is there of our services as the belief.
+func (t *tableau) read(ctx context.Context) error {
+	now, err := t.plane.Read(ctx)
+	if err != nil {
+		return err
+	}
+	t.known = t.have
+	t.have = make(map[ipvs.ServiceKey]*ipvs.Service, len(t.order))
+	for i := range now.Services {
+		s := &now.Services[i]
+		_, was := t.known[s.ServiceKey]
+		if was || t.byKey[s.ServiceKey] != nil {
+			t.have[s.ServiceKey] = s
+		}
+	}
+	return nil
+}
+
+// found is the first service of a pool that was there at the start.
+func (t *tableau) found(p *pool) *ipvs.Service {
+	for _, s := range t.of[p] {
+		if h := t.have[s.base.ServiceKey]; h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// apply writes, reports each refusal with its object once, and says whether there was one.
+func (t *tableau) apply(ctx context.Context, ops []ipvs.Op) (failed bool) {
+	errs := t.plane.Apply(ctx, ops)
+	bad := make(map[failKey]bool, len(errs))
+	for _, e := range errs {
+		if (e.Op.Kind == ipvs.DelDest || e.Op.Kind == ipvs.DelService) && (errors.Is(e.Err, syscall.ESRCH) || errors.Is(e.Err, syscall.ENOENT)) {
+			continue // it is gone, which was the aim
+		}
+		failed = true
+		k := failKey{e.Op.Service.ServiceKey, e.Op.Dest.DestKey}
+		bad[k] = true
+		t.unsure[k.service] = true
+		t.disbelieve(e.Op)
+		text := e.Err.Error()
+		if t.failures[k] != text {
+			t.failures[k] = text
+			t.log.Error(fmt.Sprintf("IPVS: cannot %s: %v", OpString(e.Op), e.Err), "err", e.Err)
+		}
+	}
+	if len(t.failures) == 0 {
+		return failed
+	}
+	for _, op := range ops {
+		k := failKey{op.Service.ServiceKey, op.Dest.DestKey}
+		if t.failures[k] != "" && !bad[k] {
+			delete(t.failures, k)
+			t.log.Info("IPVS: done at last: " + OpString(op))
+		}
+	}
+	return failed
+}
+
+// disbelieve takes a refused write out of the belief, so that the next step tries it again.
+func (t *tableau) disbelieve(op ipvs.Op) {
+	k := op.Service.ServiceKey
+	h := t.have[k]
+	if op.Kind == ipvs.DelService {
+		if h == nil {
+			t.have[k] = &ipvs.Service{ServiceKey: k}
+		}
+		return
+	}
+	if h == nil {
+		return
+	}
+	c := *h
+	c.Dests = slices.Clone(h.Dests)
+	t.have[k] = &c
+	i := slices.IndexFunc(c.Dests, func(d ipvs.Dest) bool { return d.DestKey == op.Dest.DestKey })
+	switch {
+	case op.Kind == ipvs.AddService:
+		delete(t.have, k)
+	case op.Kind == ipvs.EditService:
+		c.Scheduler = ""
+	case op.Kind == ipvs.AddDest && i >= 0:
+		c.Dests = slices.Delete(c.Dests, i, i+1)
+	case op.Kind == ipvs.EditDest && i >= 0:
+		c.Dests[i].Weight = -1 // no weight at all: another edit
+	case op.Kind == ipvs.DelDest && i < 0:
+		c.Dests = append(c.Dests, op.Dest)
+	}
+}
+
+// forget drops the failures of objects that are not wanted any more.
+func (t *tableau) forget() {
+	for k := range t.failures {
+		if t.byKey[k.service] == nil {
+			delete(t.failures, k)
+		}
+	}
+}
+
+// readAgain notes that reading works.
+func (t *tableau) readAgain() {
+	if t.readErr != "" {
+		t.readErr = ""
+		t.log.Info("IPVS: the table can be read again")
+	}
+}
+
+func (t *tableau) failedRead(err error) {
+	if t.readErr != err.Error() {
+		t.readErr = err.Error()
+		t.log.Error("IPVS: cannot read the table: "+t.readErr, "err", err)
+	}
+}
+
+// reportForeign logs each service that differs although nothing of ours had failed, and counts them.
+func (t *tableau) reportForeign(ops []ipvs.Op) (n uint64) {
+	count := map[ipvs.ServiceKey]int{}
+	var order []ipvs.ServiceKey
+	for _, op := range ops {
+		k := op.Service.ServiceKey
+		if t.unsure[k] {
+			continue
+		}
+		if count[k] == 0 {
+			order = append(order, k)
+		}
+		count[k]++
+	}
+	for i, k := range order {
+		if i == 10 {
+			t.log.Warn(fmt.Sprintf("IPVS: %d more services had been changed from outside - restored", len(order)-i))
+			break
+		}
+		t.log.Warn(fmt.Sprintf("IPVS: %s had been changed from outside - restoring %d entries", keyString(k), count[k]), "vs", keyString(k))
+	}
+	return uint64(len(order))
+}
+
+// keyString names a service as the reference's log lines do.
+func keyString(k ipvs.ServiceKey) string {
+	if k.FWMark > 0 {
+		return fmt.Sprintf("FWM %d", k.FWMark)
+	}
+	return fmt.Sprintf("[%s]:%s:%d", k.Addr, protoString(k.Protocol), k.Port)
+}
+
+func protoString(p ipvs.Protocol) string {
+	switch p {
+	case ipvs.TCP:
+		return "tcp"
+	case ipvs.UDP:
+		return "udp"
+	case ipvs.SCTP:
+		return "sctp"
+	}
+	return "none"
+}
+
+// OpString says in words what an operation does: "add real server [10.1.0.1]:80 weight 1 to [10.2.0.1]:tcp:80".
+func OpString(op ipvs.Op) string {
+	vs := keyString(op.Service.ServiceKey)
+	rs := netip.AddrPortFrom(op.Dest.Addr, op.Dest.Port)
+	switch op.Kind {
+	case ipvs.AddService:
+		return "add virtual server " + vs + " scheduler " + op.Service.Scheduler
+	case ipvs.EditService:
+		return "edit virtual server " + vs + " scheduler " + op.Service.Scheduler
+	case ipvs.DelService:
+		return "remove virtual server " + vs
+	case ipvs.AddDest:
+		return fmt.Sprintf("add real server %s weight %d to %s", rs, op.Dest.Weight, vs)
+	case ipvs.EditDest:
+		return fmt.Sprintf("edit real server %s weight %d of %s", rs, op.Dest.Weight, vs)
+	case ipvs.DelDest:
+		return fmt.Sprintf("remove real server %s from %s", rs, vs)
+	}
+	return "do nothing to " + vs
+}
