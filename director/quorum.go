@@ -459,4 +459,6 @@ func logf(m *member, format string, args ...any) action {
 	return action{log: fmt.Sprintf(format, args...), rs: m.cfg.Name}
 }
 
-func (p *pool) vsLog(format string, args ...any) action { return action{log: fmt.Sprintf(format, args...)} }
+func (p *pool) vsLog(format string, args ...any) action {
+	return action{log: fmt.Sprintf(format, args...)}
+}

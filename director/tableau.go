@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"syscall"
 
@@ -318,7 +317,7 @@ func (t *tableau) apply(ctx context.Context, ops []ipvs.Op) (failed bool) {
 		text := e.Err.Error()
 		if t.failures[k] != text {
 			t.failures[k] = text
-			t.log.Error(fmt.Sprintf("IPVS: cannot %s: %v", OpString(e.Op), e.Err), "err", e.Err)
+			t.log.Error("IPVS: cannot "+e.Error(), "err", e.Err)
 		}
 	}
 	if len(t.failures) == 0 {
@@ -328,7 +327,7 @@ func (t *tableau) apply(ctx context.Context, ops []ipvs.Op) (failed bool) {
 		k := failKey{op.Service.ServiceKey, op.Dest.DestKey}
 		if t.failures[k] != "" && !bad[k] {
 			delete(t.failures, k)
-			t.log.Info("IPVS: done at last: " + OpString(op))
+			t.log.Info("IPVS: done at last: " + op.String())
 		}
 	}
 	return failed
@@ -431,25 +430,4 @@ func protoString(p ipvs.Protocol) string {
 		return "sctp"
 	}
 	return "none"
-}
-
-// OpString says in words what an operation does: "add real server [10.1.0.1]:80 weight 1 to [10.2.0.1]:tcp:80".
-func OpString(op ipvs.Op) string {
-	vs := keyString(op.Service.ServiceKey)
-	rs := netip.AddrPortFrom(op.Dest.Addr, op.Dest.Port)
-	switch op.Kind {
-	case ipvs.AddService:
-		return "add virtual server " + vs + " scheduler " + op.Service.Scheduler
-	case ipvs.EditService:
-		return "edit virtual server " + vs + " scheduler " + op.Service.Scheduler
-	case ipvs.DelService:
-		return "remove virtual server " + vs
-	case ipvs.AddDest:
-		return fmt.Sprintf("add real server %s weight %d to %s", rs, op.Dest.Weight, vs)
-	case ipvs.EditDest:
-		return fmt.Sprintf("edit real server %s weight %d of %s", rs, op.Dest.Weight, vs)
-	case ipvs.DelDest:
-		return fmt.Sprintf("remove real server %s from %s", rs, vs)
-	}
-	return "do nothing to " + vs
 }
