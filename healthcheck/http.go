@@ -1,0 +1,209 @@
+package healthcheck
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds a whole exchange to this many connect_timeouts. The reference has no such bound: a server that sends a byte now and
+// then holds its checker for ever.
+const patience = 10
+
+// httpRequest is the request the reference sends, byte for byte.
+func httpRequest(path, protocol, virtualhost string, addr netip.AddrPort) []byte {
+	if path == "" {
+		path = "/"
+	}
+	if virtualhost == "" {
+		virtualhost = addr.String()
+	}
+	minor, connection := "0", ""
+	if strings.HasPrefix(protocol, "1.1") {
+		minor, connection = "1", "Connection: close\r\n"
+	}
+	switch strings.ToLower(protocol) {
+	case "1.0c":
+		connection = "Connection: close\r\n"
+	case "1.0k", "1.1k":
+		connection = "Connection: keep-alive\r\n"
+	}
+	return []byte("GET " + path + " HTTP/1." + minor + "\r\nUser-Agent: KeepAliveClient\r\n" + connection + "Host: " + virtualhost + "\r\n\r\n")
+}
+
+// stream is a connection to a web server, plain or TLS.
+type stream interface {
+	io.ReadWriter
+	close()
+}
+
+// page is one url made ready.
+type page struct {
+	URL
+	request []byte
+	digest  string
+	regex   *pattern
+	sni     string
+}
+
+// httpProber is HTTP_GET and SSL_GET.
+type httpProber struct {
+	t     *target
+	pages []page
+	ssl   *tlsClient // nil: plain
+}
+
+func newHTTPProber(cfg *Config) (*httpProber, error) {
+	if cfg.HTTP == nil || len(cfg.HTTP.URLs) == 0 {
+		return nil, fmt.Errorf("HTTP_GET or SSL_GET without a url")
+	}
+	t, err := newTarget(cfg.Connect)
+	if err != nil {
+		return nil, err
+	}
+	p := &httpProber{t: t, pages: make([]page, len(cfg.HTTP.URLs))}
+	for i, u := range cfg.HTTP.URLs {
+		host := u.VirtualHost
+		if host == "" {
+			host = cfg.HTTP.VirtualHost
+		}
+		pg := page{URL: u, digest: strings.ToLower(u.Digest)}
+		pg.request = httpRequest(u.Path, cfg.HTTP.Protocol, host, cfg.Addr)
+		if u.Regex != nil {
+			if pg.regex, err = compilePattern(u.Regex); err != nil {
+				return nil, err
+			}
+		}
+		pg.sni = serverName(cfg.HTTP, host)
+		p.pages[i] = pg
+	}
+	if cfg.Type == TypeSSL {
+		if p.ssl, err = newTLSClient(cfg.HTTP); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *httpProber) probe(a *attempt, url int) outcome {
+	pg := &p.pages[url]
+	s, err := p.open(a, pg.sni)
+	if err != nil {
+		return fail("", err, &p.t.cfg)
+	}
+	defer s.close()
+	x := exchanges.Get().(*exchange)
+	defer exchanges.Put(x)
+	x.reset()
+	x.wantHash, x.wantText = pg.digest != "", pg.regex != nil
+	if err := x.run(s, pg.request); err != nil {
+		return fail("", err, &p.t.cfg)
+	}
+	return pg.judge(&x.response)
+}
+
+func (p *httpProber) open(a *attempt, sni string) (stream, error) {
+	c, err := dial(p.t, unix.SOCK_STREAM, a)
+	if err != nil {
+		return nil, err
+	}
+	if p.t.cfg.Timeout > 0 {
+		c.limit = time.Now().Add(patience * p.t.cfg.Timeout)
+	}
+	if p.ssl == nil {
+		return c, nil
+	}
+	return p.ssl.handshake(c, sni)
+}
+
+// exchange is a response with its read buffer.
+type exchange struct {
+	response
+	buf [4096]byte
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// run sends the request and reads until the server closes.
+func (x *exchange) run(s stream, request []byte) error {
+	if _, err := s.Write(request); err != nil {
+		return &stageError{"send request", err}
+	}
+	for {
+		n, err := s.Read(x.buf[:])
+		if n > 0 {
+			if err := x.feed(x.buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return x.end()
+		case err != nil && x.headerDone:
+			return &stageError{fmt.Sprintf("after %d bytes of the body", x.body), err}
+		case err != nil && len(x.head) > 0:
+			return &stageError{fmt.Sprintf("after %d bytes of the header", len(x.head)), err}
+		case err != nil:
+			return &stageError{"waiting for an answer", err}
+		}
+	}
+}
+
+// judge compares the answer with what the url wants: status, digest and pattern must all be right.
+func (pg *page) judge(r *response) outcome {
+	switch {
+	case r.status == 0:
+		return outcome{reason: "no valid HTTP status line"}
+	case !goodStatus(pg.Status, r.status):
+		return outcome{reason: fmt.Sprintf("HTTP status code %d, wanted %s", r.status, statusWords(pg.Status))}
+	}
+	if pg.digest != "" {
+		d := r.digest()
+		var h [32]byte
+		hex.Encode(h[:], d[:])
+		if string(h[:]) != pg.digest {
+			return outcome{reason: fmt.Sprintf("MD5 digest %s, wanted %s (%d bytes)", h, pg.digest, r.body)}
+		}
+	}
+	if pg.regex != nil {
+		if err := pg.regex.match(r.text); err != nil {
+			return outcome{reason: err.Error()}
+		}
+	}
+	return outcome{ok: true}
+}
+
+func goodStatus(want []StatusRange, code int) bool {
+	if len(want) == 0 {
+		return code >= 200 && code <= 299
+	}
+	for _, w := range want {
+		if code >= int(w.From) && code <= int(w.To) {
+			return true
+		}
+	}
+	return false
+}
+
+func statusWords(want []StatusRange) string {
+	if len(want) == 0 {
+		return "200-299"
+	}
+	var b strings.Builder
+	for i, w := range want {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprint(&b, w.From)
+		if w.To != w.From {
+			fmt.Fprint(&b, "-", w.To)
+		}
+	}
+	return b.String()
+}

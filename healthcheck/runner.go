@@ -1,0 +1,373 @@
+package healthcheck
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"releve/script"
+)
+
+// RunnerOptions are what a Runner works with.
+type RunnerOptions struct {
+	// Log gets the reference's lines; nil: nothing is logged.
+	Log *slog.Logger
+	// Report is called from the checkers' goroutines and must not block, nor call the Runner. It is never called for a
+	// checker after the Set that left it out has returned.
+	Report func(Result)
+	// Scripts runs MISC_CHECK; nil: as the daemon's own user.
+	Scripts *script.Runner
+	// InFlight is how many checks may be under way at once; further ones wait. Zero: as many as there may be open files, less
+	// a reserve for the rest of the process.
+	InFlight int
+	// FirstDelay is the time to the first check, before warmup; zero: 1 s as the reference.
+	FirstDelay time.Duration
+
+	newProber func(*Config, *RunnerOptions) (prober, error) // for tests; nil: newProber
+}
+
+// Runner runs checkers, one goroutine each. Make it with NewRunner; its methods may be called from any goroutine.
+type Runner struct {
+	o     RunnerOptions
+	slots chan struct{}
+	wg    sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows; held by Set while it starts and stops checkers
+	checkers map[string]*checker
+	order    []*checker
+	started  bool
+	unwatch  func() bool // of the context of the last Set
+}
+
+// NewRunner makes a runner without checkers.
+func NewRunner(o RunnerOptions) *Runner {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Report == nil {
+		o.Report = func(Result) {}
+	}
+	if o.FirstDelay <= 0 {
+		o.FirstDelay = time.Second
+	}
+	if o.InFlight <= 0 {
+		o.InFlight = openFiles() - 64
+	}
+	return &Runner{o: o, slots: make(chan struct{}, max(o.InFlight, 1)), checkers: map[string]*checker{}}
+}
+
+func openFiles() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 1024
+	}
+	return int(min(l.Cur, 1<<20))
+}
+
+// checker is one running checker.
+type checker struct {
+	r    *Runner
+	att  attempt // its mutex guards all below
+	wake chan struct{}
+	done chan struct{}
+
+	cfg       *Config
+	p         prober
+	rule      rule
+	st        Status
+	suspended bool
+	broken    string // why it could not be tried; logged once
+}
+
+// Set makes the checkers run that cfgs names. The first Set is the start of the daemon, later ones are reloads: a checker whose target
+// and parameters are the same goes on with its state, its next attempt and its counters, others stop, new ones start. All end when ctx
+// is done.
+func (r *Runner) Set(ctx context.Context, cfgs []*Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, starting := r.checkers, !r.started
+	r.started = true
+	r.checkers = make(map[string]*checker, len(cfgs))
+	r.order = make([]*checker, 0, len(cfgs))
+	kept := make(map[*checker]bool, len(old))
+	var news []*Config
+	for _, cfg := range cfgs {
+		c := old[cfg.ID]
+		if c == nil || kept[c] || !same(c.cfg, cfg) {
+			news = append(news, cfg)
+			r.order = append(r.order, nil)
+			continue
+		}
+		kept[c] = true
+		c.configure(cfg)
+		r.keep(c, len(r.order))
+	}
+	// A checker whose number among its server's checkers changed is the same checker still.
+	moved := map[string][]*checker{}
+	for id, c := range old {
+		if !kept[c] {
+			moved[server(id)] = append(moved[server(id)], c)
+		}
+	}
+	at := 0
+	for _, cfg := range news {
+		for r.order[at] != nil {
+			at++
+		}
+		c := take(moved, cfg)
+		if c != nil {
+			kept[c] = true
+			c.configure(cfg)
+		} else {
+			c = r.newChecker(cfg, starting)
+		}
+		r.place(c, at)
+	}
+	for _, c := range old {
+		if !kept[c] {
+			c.stop()
+		}
+	}
+	for _, c := range r.order {
+		if !kept[c] {
+			r.start(c)
+		}
+	}
+	if r.unwatch != nil {
+		r.unwatch()
+	}
+	r.unwatch = context.AfterFunc(ctx, r.stopAll)
+}
+
+// stopAll ends all checkers; their last status can still be asked for.
+func (r *Runner) stopAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.order {
+		c.stop()
+	}
+}
+
+func (r *Runner) keep(c *checker, at int) {
+	r.order = append(r.order, nil)
+	r.place(c, at)
+}
+
+func (r *Runner) place(c *checker, at int) {
+	r.order[at] = c
+	r.checkers[c.cfg.ID] = c
+}
+
+// server is an ID without the number of the checker at its end.
+func server(id string) string {
+	if i := strings.LastIndex(id, " #"); i >= 0 {
+		return id[:i]
+	}
+	return id
+}
+
+func take(from map[string][]*checker, cfg *Config) *checker {
+	key := server(cfg.ID)
+	for i, c := range from[key] {
+		if same(c.cfg, cfg) {
+			from[key] = append(from[key][:i:i], from[key][i+1:]...)
+			return c
+		}
+	}
+	return nil
+}
+
+// same reports whether two configurations check the same thing in the same way; how often and how patiently does not count.
+func same(a, b *Config) bool {
+	if a == b {
+		return true
+	}
+	return a.Type == b.Type && a.Connect == b.Connect && a.BFD == b.BFD && reflect.DeepEqual(a.HTTP, b.HTTP) &&
+		reflect.DeepEqual(a.SMTP, b.SMTP) && reflect.DeepEqual(a.Misc, b.Misc) && reflect.DeepEqual(a.DNS, b.DNS) &&
+		reflect.DeepEqual(a.UDP, b.UDP) && reflect.DeepEqual(a.File, b.File)
+}
+
+func (r *Runner) newChecker(cfg *Config, starting bool) *checker {
+	c := &checker{r: r, cfg: cfg, rule: newRule(cfg, starting), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c.st = Status{ID: cfg.ID, Type: cfg.Type, Up: c.rule.up}
+	make := r.o.newProber
+	if make == nil {
+		make = newProber
+	}
+	p, err := make(cfg, &r.o)
+	if err != nil {
+		p = brokenProber{err}
+	}
+	c.p = p
+	return c
+}
+
+// brokenProber stands for a checker that cannot work as configured: nothing ever changes, and the status says why.
+type brokenProber struct{ err error }
+
+func (p brokenProber) probe(*attempt, int) outcome {
+	return outcome{unsure: true, reason: p.err.Error()}
+}
+
+func (r *Runner) start(c *checker) {
+	first := r.o.FirstDelay
+	if c.cfg.Warmup > 0 {
+		first += rand.N(c.cfg.Warmup)
+	}
+	c.st.Next = time.Now().Add(first)
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		c.run(first)
+	}()
+}
+
+// Wait returns when the goroutines of all checkers that were told to end have ended. A script that does not end by itself
+// is killed after its grace.
+func (r *Runner) Wait() { r.wg.Wait() }
+
+// Snapshot is the present status of each checker, in the order of the last Set.
+func (r *Runner) Snapshot() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Status, len(r.order))
+	for i, c := range r.order {
+		c.att.mu.Lock()
+		out[i] = c.st
+		out[i].Up, out[i].Fails, out[i].Suspended = c.rule.up, c.rule.fails, c.suspended
+		c.att.mu.Unlock()
+	}
+	return out
+}
+
+// Suspend stops (or lets go on) the attempts of the named checkers; their verdicts stay as they are (ha_suspend).
+func (r *Runner) Suspend(on bool, ids ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if c := r.checkers[id]; c != nil {
+			c.att.mu.Lock()
+			c.suspended = on
+			c.att.mu.Unlock()
+		}
+	}
+}
+
+// configure takes over what may change while a checker goes on.
+func (c *checker) configure(cfg *Config) {
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
+	changed := c.cfg.DelayLoop != cfg.DelayLoop || c.cfg.DelayBeforeRetry != cfg.DelayBeforeRetry
+	c.cfg, c.st.ID = cfg, cfg.ID
+	c.rule.configure(cfg)
+	if changed {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stop ends the checker and what it is waiting for; there is no report after it.
+func (c *checker) stop() {
+	if c.att.stop() {
+		close(c.done)
+	}
+}
+
+// run is the checker's goroutine.
+func (c *checker) run(first time.Duration) {
+	t := time.NewTimer(first)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-c.wake:
+			t.Reset(c.sooner())
+			continue
+		case <-t.C:
+		}
+		select {
+		case c.r.slots <- struct{}{}:
+		case <-c.done:
+			return
+		}
+		next := c.once()
+		<-c.r.slots
+		t.Reset(next)
+	}
+}
+
+// sooner is the time left to the next attempt after the delays changed: no longer than the new delay_loop.
+func (c *checker) sooner() time.Duration {
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
+	left := max(0, min(time.Until(c.st.Next), c.cfg.DelayLoop))
+	c.st.Next = time.Now().Add(left)
+	return left
+}
+
+// once makes one attempt and returns the time to the next.
+func (c *checker) once() time.Duration {
+	c.att.mu.Lock()
+	if c.suspended {
+		next := c.rule.delayLoop
+		c.st.Next = time.Now().Add(next)
+		c.att.mu.Unlock()
+		return next
+	}
+	cfg, url := c.cfg, c.rule.url
+	c.att.mu.Unlock()
+
+	begin := time.Now()
+	out := c.p.probe(&c.att, url)
+	end := time.Now()
+
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
+	if c.att.stopped {
+		return time.Hour // the loop ends before that
+	}
+	next := c.settle(cfg, out, begin, end)
+	c.st.Next = end.Add(next)
+	return next
+}
+
+// settle applies an outcome: state, report, log. It runs with the mutex held.
+func (c *checker) settle(cfg *Config, out outcome, begin, end time.Time) time.Duration {
+	st := &c.st
+	st.Tried, st.Last, st.Latency, st.Reason = true, begin, end.Sub(begin), out.reason
+	st.Attempts++
+	if out.unsure {
+		c.unsure(cfg, out)
+		return c.rule.delayLoop
+	}
+	c.broken = ""
+	if !out.ok {
+		st.Failures++
+	}
+	s := c.rule.result(out.ok)
+	reweighed := out.ok && (out.hasWeight != st.HasWeight || out.weight != st.Weight)
+	if out.ok {
+		st.Weight, st.HasWeight, st.Absolute = out.weight, out.hasWeight, out.absolute
+	}
+	if s.Report {
+		st.Since = end
+	}
+	c.log(cfg, s, out)
+	if s.Report || reweighed {
+		c.r.o.Report(Result{ID: st.ID, Type: cfg.Type, Up: c.rule.up, Weight: st.Weight, HasWeight: st.HasWeight, Absolute: st.Absolute,
+			Reason: out.reason, At: end, Latency: st.Latency, First: s.First})
+	}
+	if cfg.Type == TypeMisc { // counted from the start of the script
+		return max(0, s.Next-end.Sub(begin))
+	}
+	return s.Next
+}

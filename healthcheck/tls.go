@@ -1,0 +1,171 @@
+package healthcheck
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// tlsClient makes TLS connections for SSL_GET. Certificates of servers are not verified, as the reference: a health check asks whether
+// the server works, and the backends' certificates rarely name the address checked.
+type tlsClient struct {
+	base      *tls.Config
+	compliant bool
+	sessions  oneSession
+}
+
+// serverName is the name sent to the server: none without SNI; else sni_name, else the url's or the checker's virtualhost.
+func serverName(h *HTTPConfig, host string) string {
+	switch {
+	case h.SNIName != "":
+		return h.SNIName
+	case h.EnableSNI:
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			return name
+		}
+		return host
+	}
+	return ""
+}
+
+func newTLSClient(h *HTTPConfig) (*tlsClient, error) {
+	c := &tlsClient{compliant: h.TLSCompliant}
+	c.base = &tls.Config{
+		InsecureSkipVerify: true,
+		MinVersion:         tls.VersionTLS12,
+		CipherSuites:       cipherSuites(),
+		ClientSessionCache: &c.sessions,
+	}
+	s := h.SSL
+	if s == nil || s.CertFile == "" && s.KeyFile == "" {
+		return c, nil
+	}
+	cert, err := loadCertificate(s)
+	if err != nil {
+		return nil, err
+	}
+	c.base.Certificates = []tls.Certificate{cert}
+	return c, nil
+}
+
+// cipherSuites are Go's own and the plain RSA key exchange, which old backends may know only.
+func cipherSuites() []uint16 {
+	ids := []uint16{}
+	for _, s := range tls.CipherSuites() {
+		ids = append(ids, s.ID)
+	}
+	return append(ids, tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
+}
+
+func loadCertificate(s *SSLConfig) (tls.Certificate, error) {
+	certPEM, err := os.ReadFile(s.CertFile)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("SSL certificate: %w", err)
+	}
+	keyFile := s.KeyFile
+	if keyFile == "" {
+		keyFile = s.CertFile
+	}
+	keyPEM, err := os.ReadFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("SSL key: %w", err)
+	}
+	if s.Password != "" {
+		if keyPEM, err = decrypt(keyPEM, s.Password); err != nil {
+			return tls.Certificate{}, fmt.Errorf("SSL key %s: %w", keyFile, err)
+		}
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return cert, fmt.Errorf("SSL certificate %s with key %s: %w", s.CertFile, keyFile, err)
+	}
+	return cert, nil
+}
+
+// decrypt opens a private key in the old PEM encryption (RFC 1423), the one that a password in the configuration is used with.
+func decrypt(b []byte, password string) ([]byte, error) {
+	for rest := b; ; {
+		var p *pem.Block
+		if p, rest = pem.Decode(rest); p == nil {
+			return b, nil // nothing to open
+		}
+		//nolint:staticcheck // an operator's file has the format it has
+		if x509.IsEncryptedPEMBlock(p) {
+			der, err := x509.DecryptPEMBlock(p, []byte(password))
+			if err != nil {
+				return nil, err
+			}
+			return pem.EncodeToMemory(&pem.Block{Type: p.Type, Bytes: der}), nil
+		}
+		if p.Type == "ENCRYPTED PRIVATE KEY" {
+			return nil, errors.New("PKCS #8 encryption is not supported; convert it with: openssl rsa -traditional")
+		}
+	}
+}
+
+// oneSession remembers the last session of a checker's server: it talks to no other.
+type oneSession struct {
+	s atomic.Pointer[tls.ClientSessionState]
+}
+
+func (o *oneSession) Get(string) (*tls.ClientSessionState, bool) {
+	s := o.s.Load()
+	return s, s != nil
+}
+
+func (o *oneSession) Put(_ string, s *tls.ClientSessionState) { o.s.Store(s) }
+
+// tlsStream is a TLS connection over a conn.
+type tlsStream struct {
+	*tls.Conn
+	c         *conn
+	compliant bool
+}
+
+func (t *tlsClient) handshake(c *conn, name string) (stream, error) {
+	cfg := t.base
+	if name != "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = name
+	}
+	s := &tlsStream{tls.Client(netConn{c}, cfg), c, t.compliant}
+	if err := s.Handshake(); err != nil {
+		c.close()
+		return nil, &stageError{"TLS handshake", err}
+	}
+	return s, nil
+}
+
+func (s *tlsStream) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err == io.ErrUnexpectedEOF { // closed without close_notify: common
+		err = io.EOF
+	}
+	return n, err
+}
+
+// close ends TLS only if told to be compliant; the reference just closes the connection.
+func (s *tlsStream) close() {
+	if s.compliant {
+		_ = s.CloseWrite()
+	}
+	s.c.close()
+}
+
+// netConn lets crypto/tls read and write a conn; deadlines are the conn's own.
+type netConn struct{ *conn }
+
+func (netConn) Close() error                     { return nil }
+func (netConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (netConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (netConn) SetDeadline(time.Time) error      { return nil }
+func (netConn) SetReadDeadline(time.Time) error  { return nil }
+func (netConn) SetWriteDeadline(time.Time) error { return nil }
