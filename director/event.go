@@ -104,10 +104,12 @@ type checkState struct {
 	up  bool
 	// ran is set by the first verdict.
 	ran bool
-	// diff is the checker's share in the dynamic weight, a difference to the configured one.
-	diff    int
-	reason  string
-	at      time.Time
-	latency time.Duration
-	changes uint64
+	// diff is the checker's share in the dynamic weight, a difference to the configured one; or, if absolute is set
+	// (misc_dynamic), the weight it wants.
+	diff     int
+	absolute bool
+	reason   string
+	at       time.Time
+	latency  time.Duration
+	changes  uint64
 }

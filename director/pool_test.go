@@ -243,6 +243,12 @@ func TestDynamicWeights(t *testing.T) {
 	> Lost quorum 1-0=1 > 0 for VS [10.2.0.1]:tcp:80
 	VS [10.2.0.1]:tcp:80 DOWN (q_down)
 	`)
+	// misc_dynamic names the weight itself, whatever is configured.
+	p.result(0, 0, healthcheck.Result{Up: true, HasWeight: true, Absolute: true, Weight: 3})
+	p.rs[0].cfg.Weight += 7
+	if got := p.rs[0].effective(); got != 3 {
+		t.Errorf("weight %d, want the script's 3", got)
+	}
 }
 
 func TestReloadCarriesStateAndDoesNotFlap(t *testing.T) {

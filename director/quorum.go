@@ -81,6 +81,9 @@ func (m *member) settle() {
 func (m *member) effective() int {
 	w := m.cfg.Weight
 	for _, c := range m.checks {
+		if c.absolute {
+			w -= m.cfg.Weight
+		}
 		w += c.diff
 	}
 	return max(0, min(w, maxWeight))
@@ -133,7 +136,7 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 		out = append(out, p.checkerMail(m, c, r)...)
 	}
 	if r.HasWeight {
-		c.diff = max(-maxWeight, min(r.Weight, maxWeight))
+		c.diff, c.absolute = max(-maxWeight, min(r.Weight, maxWeight)), r.Absolute
 	}
 	weighed := m.weight
 	m.weight = m.effective()

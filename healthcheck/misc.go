@@ -49,8 +49,8 @@ func miscVerdict(e script.Exit, dynamic bool) outcome {
 	switch {
 	case e.Signal != 0:
 		return outcome{reason: "script " + e.String()}
-	case e.Code == 0:
-		return outcome{ok: true}
+	case e.Code == 0: // the configured weight
+		return outcome{ok: true, hasWeight: dynamic}
 	case dynamic && e.Code >= 2 && e.Code <= 255 && !e.TimedOut:
 		return outcome{ok: true, weight: e.Code - 2, hasWeight: true, absolute: true, reason: fmt.Sprintf("script set weight %d", e.Code-2)}
 	}

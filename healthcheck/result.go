@@ -11,9 +11,9 @@ type Result struct {
 	ID   string
 	Type Type
 	Up   bool
-	// Weight is what MISC_CHECK (misc_dynamic) or FILE_CHECK want the server's weight to be; it counts if HasWeight is set, else
-	// the checker does not touch the configured weight. With Absolute (MISC_CHECK) it is the weight itself, 0 to 253, and
-	// its difference to the configured one is what the checker contributes; else (FILE_CHECK) it is that difference.
+	// Weight is what MISC_CHECK (misc_dynamic) and FILE_CHECK say about the server's weight; it counts if HasWeight is set. With
+	// Absolute it is the weight itself, 0 to 253 (a script's exit status less 2), else a difference to the configured
+	// weight (a file's value; 0 for a script that wants the configured weight).
 	Weight    int
 	HasWeight bool
 	Absolute  bool
@@ -56,29 +56,3 @@ func (t Type) String() string {
 
 var typeNames = [...]string{TypeTCP: "TCP_CHECK", TypeHTTP: "HTTP_GET", TypeSSL: "SSL_GET", TypeSMTP: "SMTP_CHECK", TypeMisc: "MISC_CHECK",
 	TypeDNS: "DNS_CHECK", TypeUDP: "UDP_CHECK", TypePing: "PING_CHECK", TypeFile: "FILE_CHECK", TypeBFD: "BFD_CHECK"}
-
-// MailText is the body line that the reference writes between "=> " and " <=" in its mail about the change of a checker.
-func (r *Result) MailText() string {
-	switch r.Type {
-	case TypeHTTP, TypeSSL:
-		if r.Up {
-			return "CHECK succeed on service"
-		}
-		return "CHECK failed on service : HTTP/SSL request failed"
-	case TypeSMTP:
-		if r.Up {
-			return "CHECK succeed on service"
-		}
-		return "CHECK failed on service : " + r.Reason
-	case TypeDNS:
-		if r.Up {
-			return "DNS_CHECK: succeed on service"
-		}
-		return "DNS_CHECK: failed on service"
-	}
-	name := map[Type]string{TypeTCP: "TCP", TypeMisc: "MISC", TypeUDP: "UDP", TypePing: "PING", TypeFile: "FILE", TypeBFD: "BFD"}[r.Type]
-	if r.Up {
-		return name + " CHECK succeed on service"
-	}
-	return name + " CHECK failed on service"
-}
