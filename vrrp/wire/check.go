@@ -1,0 +1,147 @@
+package wire
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// Packet is a received packet with what the socket said about it.
+type Packet struct {
+	Data     []byte // from the VRRP header on
+	Src, Dst netip.Addr
+	TTL      int // TTL or hop limit; -1 if the socket did not tell
+}
+
+// ParseIPv4 takes a packet of a raw IPv4 socket apart. Data aliases b.
+func (p *Packet) ParseIPv4(b []byte) Reason {
+	if len(b) < IPv4HeaderLen || b[0]>>4 != 4 {
+		return NotIPv4
+	}
+	hl := int(b[0]&0x0f) * 4
+	total := int(binary.BigEndian.Uint16(b[2:]))
+	if hl < IPv4HeaderLen || total < hl || total > len(b) {
+		return NotIPv4
+	}
+	p.Src = netip.AddrFrom4([4]byte(b[12:16]))
+	p.Dst = netip.AddrFrom4([4]byte(b[16:20]))
+	p.TTL = int(b[8])
+	p.Data = b[hl:total]
+	return Accepted
+}
+
+// Expect is what an instance accepts.
+type Expect struct {
+	Version  uint8
+	AuthType uint8 // version 2
+	Auth     [AuthLen]byte
+	Interval time.Duration // version 2
+	Checksum ChecksumKind
+	// Addrs are the virtual addresses in any order; SkipAddrs: they are not compared.
+	Addrs     []netip.Addr
+	SkipAddrs bool
+	// Unicast instances take nothing that was sent to a group, the others only what was sent to Group.
+	Unicast bool
+	Group   netip.Addr
+	// MinTTL and MaxTTL bound the TTL; zero both: any.
+	MinTTL, MaxTTL int
+	HMAC           *Verifier
+	Own            netip.Addr
+}
+
+// Check judges p and reads it into a. The order of the checks decides which counter moves and is the reference's. The result
+// BadAddrs means accepted, with a remark. It does not allocate once a.Addrs has grown.
+func (e *Expect) Check(p *Packet, a *Advert, now time.Time) Reason {
+	b := p.Data
+	v6 := p.Src.Is6()
+	if len(b) < HeaderLen || len(b) < bodyLen(b, v6) {
+		return Short
+	}
+	if (e.MinTTL != 0 || e.MaxTTL != 0) && (p.TTL < e.MinTTL || p.TTL > e.MaxTTL) {
+		return BadTTL
+	}
+	if b[0]>>4 != e.Version {
+		return BadVersion
+	}
+	n := bodyLen(b, v6)
+	trailer := b[n:]
+	if e.HMAC != nil {
+		if r := e.HMAC.check(b[:n], trailer, p.Src, now); r != Accepted {
+			return r
+		}
+		if len(trailer) == TrailerLen {
+			trailer = nil
+		}
+	}
+	a.fill(b, v6)
+	if e.Version == 2 {
+		switch {
+		case a.AuthType > AuthAH:
+			return BadAuthType
+		case a.AuthType != e.AuthType:
+			return AuthMismatch
+		case a.AuthType == AuthPass && a.Auth != e.Auth:
+			return AuthFailed
+		case a.Interval != e.Interval:
+			return BadInterval
+		}
+	}
+	if b[0]&0x0f != TypeAd {
+		return BadType
+	}
+	if len(trailer) > 0 {
+		return Long
+	}
+	if !e.checksumGood(b, n, p) {
+		return BadChecksum
+	}
+	if p.Dst.IsMulticast() == e.Unicast || !e.Unicast && e.Group.IsValid() && p.Dst != e.Group {
+		return BadDestination
+	}
+	if p.Src.IsMulticast() || p.Src.IsUnspecified() || p.Src.IsLoopback() {
+		return BadSource
+	}
+	if p.Src == e.Own {
+		return Own
+	}
+	if !e.SkipAddrs && !sameAddrs(e.Addrs, a.Addrs) {
+		return BadAddrs
+	}
+	return Accepted
+}
+
+// checksumGood: the trailer of auth_hmac is covered over IPv6, where the kernel sums up everything behind the IPv6 header, and
+// not over IPv4.
+func (e *Expect) checksumGood(b []byte, n int, p *Packet) bool {
+	if p.Src.Is6() {
+		return Checksum(b, true, p.Src, p.Dst) == 0
+	}
+	if e.Version == 3 && e.Checksum == ChecksumAsV2 {
+		// Either kind is right here: peers with and without the option live together.
+		return Checksum(b[:n], false, p.Src, p.Dst) == 0 || Checksum(b[:n], true, p.Src, p.Dst) == 0
+	}
+	return Checksum(b[:n], e.Version == 3, p.Src, p.Dst) == 0
+}
+
+// sameAddrs compares as sets; lists are short and usually in the same order, which costs one pass.
+func sameAddrs(x, y []netip.Addr) bool {
+	if len(x) != len(y) {
+		return false
+	}
+	for i, a := range x {
+		if y[i] == a {
+			continue
+		}
+		found := false
+		for _, b := range y {
+			if a == b {
+				found = true
+				break
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
