@@ -1,0 +1,322 @@
+package vip
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"releve/vrrp/batch"
+)
+
+// Protocol marks our addresses, routes and rules in the kernel (IFA_PROTO, rtm_protocol). It is the reference's number, which
+// iproute2 prints as "keepalived"; kernels before 5.18 do not keep it for addresses.
+const Protocol = 18
+
+// ifaProto is IFA_PROTO of linux/if_addr.h.
+const ifaProto = 11
+
+// Kernel talks to the kernel of the namespace in which it was opened. It is used by one goroutine.
+type Kernel struct {
+	rt     int // NETLINK_ROUTE
+	packet int // AF_PACKET
+	seq    uint32
+	buf    []byte
+	out    batch.Writer
+}
+
+// Open opens the sockets. Missing privileges come back as unix.EPERM.
+func Open() (*Kernel, error) {
+	rt, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	_ = unix.SetsockoptInt(rt, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(rt, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
+	tv := unix.Timeval{Sec: 5}
+	_ = unix.SetsockoptTimeval(rt, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+	if err := unix.Bind(rt, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		unix.Close(rt)
+		return nil, fmt.Errorf("bind netlink socket: %w", err)
+	}
+	// Protocol 0: the socket sends and receives nothing.
+	packet, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(rt)
+		return nil, fmt.Errorf("open packet socket for announcements: %w", err)
+	}
+	return &Kernel{rt: rt, packet: packet}, nil
+}
+
+// Close closes the sockets.
+func (k *Kernel) Close() error {
+	return errors.Join(unix.Close(k.rt), unix.Close(k.packet))
+}
+
+// Change is one address to be added or removed. Index is the interface's.
+type Change struct {
+	Add   bool
+	Index int
+	Addr  Address
+}
+
+// batchSize bounds how many requests are under way at once, so that the acknowledgements fit into the receive buffer.
+const batchSize = 128
+
+// Apply carries changes out in order, many with one system call. What is there already and what is gone already is no error. The
+// result has one entry per change.
+func (k *Kernel) Apply(changes []Change) []error {
+	errs := make([]error, len(changes))
+	for at := 0; at < len(changes); at += batchSize {
+		part := changes[at:min(at+batchSize, len(changes))]
+		k.apply(part, errs[at:])
+	}
+	return errs
+}
+
+func (k *Kernel) apply(changes []Change, errs []error) {
+	first := k.seq + 1
+	k.buf = k.buf[:0]
+	for _, c := range changes {
+		k.seq++
+		k.buf = append(k.buf, request(c, k.seq)...)
+	}
+	fail := func(err error) {
+		for i := range changes {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+		}
+	}
+	if err := unix.Sendto(k.rt, k.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		fail(err)
+		return
+	}
+	k.acks(first, len(changes), func(i int, err error) {
+		switch {
+		case changes[i].Add && errors.Is(err, unix.EEXIST), !changes[i].Add && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV)):
+			return
+		case err != nil:
+			verb := "remove"
+			if changes[i].Add {
+				verb = "add"
+			}
+			errs[i] = fmt.Errorf("%s address %s: %w", verb, changes[i].Addr.Prefix, err)
+		}
+	}, fail)
+}
+
+// acks reads n acknowledgements of the requests numbered from first on.
+func (k *Kernel) acks(first uint32, n int, each func(int, error), fail func(error)) {
+	var buf [16384]byte
+	for left := n; left > 0; {
+		got, _, err := unix.Recvfrom(k.rt, buf[:], 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			fail(fmt.Errorf("read netlink acknowledgement: %w", err))
+			return
+		}
+		for b := buf[:got]; len(b) >= unix.NLMSG_HDRLEN+4; {
+			size := int(binary.NativeEndian.Uint32(b))
+			if size < unix.NLMSG_HDRLEN+4 || size > len(b) {
+				break
+			}
+			if typ := binary.NativeEndian.Uint16(b[4:]); typ == unix.NLMSG_ERROR {
+				i := int(binary.NativeEndian.Uint32(b[8:]) - first)
+				if i >= 0 && i < n {
+					left--
+					var err error
+					if no := int32(binary.NativeEndian.Uint32(b[16:])); no != 0 {
+						err = unix.Errno(-no)
+					}
+					each(i, err)
+				}
+			}
+			b = b[min((size+3)&^3, len(b)):]
+		}
+	}
+}
+
+const forever = 0xffffffff
+
+// request builds RTM_NEWADDR or RTM_DELADDR (linux/if_addr.h).
+func request(c Change, seq uint32) []byte {
+	a := c.Addr
+	typ, flags := unix.RTM_DELADDR, unix.NLM_F_ACK
+	if c.Add {
+		typ, flags = unix.RTM_NEWADDR, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL
+	}
+	req := nl.NewNetlinkRequest(typ, flags)
+	req.Seq = seq
+	ip := a.Prefix.Addr()
+	fam := unix.AF_INET
+	if ip.Is6() {
+		fam = unix.AF_INET6
+	}
+	msg := nl.NewIfAddrmsg(fam)
+	msg.Index = uint32(c.Index)
+	msg.Prefixlen = uint8(a.Prefix.Bits())
+	msg.Scope = a.Scope
+	peer := ip
+	if a.Peer.IsValid() {
+		peer = a.Peer.Addr()
+		msg.Prefixlen = uint8(a.Peer.Bits())
+	}
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, peer.AsSlice()))
+	if !c.Add {
+		return req.Serialize()
+	}
+	if a.Broadcast.IsValid() {
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, a.Broadcast.AsSlice()))
+	}
+	if a.Label != "" {
+		req.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(a.Label)))
+	}
+	if f := a.flags(); f != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(f)))
+	}
+	if pref, ok := a.preferred(); ok {
+		// struct ifa_cacheinfo: preferred, valid, created, updated.
+		ci := make([]byte, 16)
+		binary.NativeEndian.PutUint32(ci, pref)
+		binary.NativeEndian.PutUint32(ci[4:], forever)
+		req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, ci))
+	}
+	req.AddData(nl.NewRtAttr(ifaProto, []byte{Protocol}))
+	return req.Serialize()
+}
+
+// flags are IFA_F_* of linux/if_addr.h.
+func (a *Address) flags() uint32 {
+	var f uint32
+	for _, x := range [...]struct {
+		on  bool
+		bit uint32
+	}{
+		{a.NoDAD && a.Prefix.Addr().Is6(), unix.IFA_F_NODAD},
+		{a.Home, unix.IFA_F_HOMEADDRESS},
+		{a.ManageTempAddr, unix.IFA_F_MANAGETEMPADDR},
+		{a.NoPrefixRoute, unix.IFA_F_NOPREFIXROUTE},
+		{a.AutoJoin, unix.IFA_F_MCAUTOJOIN},
+	} {
+		if x.on {
+			f |= x.bit
+		}
+	}
+	return f
+}
+
+// preferred is the preferred lifetime in seconds, if one has to be given. A /128 is deprecated unless said otherwise, so that it
+// does not become the source of the director's own connections.
+func (a *Address) preferred() (uint32, bool) {
+	switch {
+	case a.HasPreferredLft && a.PreferredLft/time.Second >= forever:
+		return forever, true
+	case a.HasPreferredLft:
+		return uint32(a.PreferredLft / time.Second), true
+	case a.Prefix.Addr().Is6() && a.Prefix.Bits() == 128:
+		return 0, true
+	}
+	return 0, false
+}
+
+// Present is an address that the kernel has.
+type Present struct {
+	Index  int
+	Prefix netip.Prefix // IFA_LOCAL with the prefix length
+	Proto  uint8        // IFA_PROTO, zero if the kernel does not tell
+	Flags  uint32
+	Scope  uint8
+}
+
+// List reads all addresses of the namespace in the order in which the kernel keeps them.
+func (k *Kernel) List() ([]Present, error) {
+	k.seq++
+	req := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+	req.Seq = k.seq
+	req.AddData(nl.NewIfAddrmsg(unix.AF_UNSPEC))
+	if err := unix.Sendto(k.rt, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var list []Present
+	buf := make([]byte, 65536)
+	for {
+		n, _, err := unix.Recvfrom(k.rt, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		for b := buf[:n]; len(b) >= unix.NLMSG_HDRLEN; {
+			size := int(binary.NativeEndian.Uint32(b))
+			if size < unix.NLMSG_HDRLEN || size > len(b) {
+				break
+			}
+			if binary.NativeEndian.Uint32(b[8:]) == k.seq {
+				switch binary.NativeEndian.Uint16(b[4:]) {
+				case unix.NLMSG_DONE:
+					return list, nil
+				case unix.NLMSG_ERROR:
+					if size >= unix.NLMSG_HDRLEN+4 {
+						if no := int32(binary.NativeEndian.Uint32(b[16:])); no != 0 {
+							return nil, fmt.Errorf("list addresses: %w", unix.Errno(-no))
+						}
+					}
+				case unix.RTM_NEWADDR:
+					if p, ok := ParseAddr(b[unix.NLMSG_HDRLEN:size]); ok {
+						list = append(list, p)
+					}
+				}
+			}
+			b = b[min((size+3)&^3, len(b)):]
+		}
+	}
+}
+
+// ParseAddr reads the body of RTM_NEWADDR or RTM_DELADDR.
+func ParseAddr(b []byte) (Present, bool) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return Present{}, false
+	}
+	p := Present{Index: int(binary.NativeEndian.Uint32(b[4:])), Flags: uint32(b[2]), Scope: b[3]}
+	bits := int(b[1])
+	var ip netip.Addr
+	local := false
+	for b = b[unix.SizeofIfAddrmsg:]; len(b) >= 4; {
+		n, typ := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+		if n < 4 || n > len(b) {
+			return p, false
+		}
+		v := b[4:n]
+		switch typ {
+		case unix.IFA_LOCAL:
+			if a, ok := netip.AddrFromSlice(v); ok {
+				ip, local = a, true
+			}
+		case unix.IFA_ADDRESS:
+			if a, ok := netip.AddrFromSlice(v); ok && !local {
+				ip = a
+			}
+		case unix.IFA_FLAGS:
+			if len(v) == 4 {
+				p.Flags = binary.NativeEndian.Uint32(v)
+			}
+		case ifaProto:
+			if len(v) == 1 {
+				p.Proto = v[0]
+			}
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	p.Prefix = netip.PrefixFrom(ip, bits)
+	return p, ip.IsValid() && p.Prefix.IsValid()
+}
