@@ -1,0 +1,381 @@
+package vrrp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"releve/vrrp/machine"
+	"releve/vrrp/vip"
+)
+
+const levelInfo = slog.LevelInfo
+
+// kernel is what the actuator does to the machine; *vip.Kernel in real life.
+type kernel interface {
+	Apply([]vip.Change) []error
+	List() ([]vip.Present, error)
+	Send(frame []byte, ifindex int) error
+	Flush() error
+	Close() error
+}
+
+// plan is what the actuator needs to know about an instance. It is never changed after it was made, except for term.
+type plan struct {
+	name   string
+	add    []vip.Change // in the order of the file: addresses, then excluded ones
+	del    []vip.Change // the reverse
+	frames []announcement
+	garp   GARPConfig
+	min    bool
+	// term counts changes of state. Announcements queued in an earlier term are not sent.
+	term *atomic.Uint64
+}
+
+// announcement is the frame that announces one address.
+type announcement struct {
+	frame   []byte
+	addr    netip.Addr
+	ifindex int
+	iface   string
+}
+
+type groupPlan struct{ name string }
+
+// job is one thing to do. Jobs are done in the order of their arrival.
+type job struct {
+	do func(*actuator)
+	// take and drop are gathered with their neighbours into one netlink write.
+	changes []vip.Change
+	plan    *plan
+	// burst of announcements
+	rounds int
+	term   uint64
+	burst  machine.Burst
+	ev     *Event
+	level  slog.Level
+	text   string
+	attrs  []slog.Attr
+}
+
+// actuator carries out what may block: addresses, announcements, logs, notifications. It is one goroutine with a queue, so that the
+// order of events is kept and the owner never waits.
+type actuator struct {
+	kernel kernel
+	o      Options
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	queue   []job
+	dropped int
+	ended   bool
+	wake    chan struct{}
+
+	paced map[int]*pacer // by interface, of this goroutine
+}
+
+// pacer spaces announcements on an interface (vrrp_garp_interval).
+type pacer struct {
+	next  time.Time
+	queue []paced
+}
+
+type paced struct {
+	a     announcement
+	term  uint64
+	plan  *plan
+	pause time.Duration
+}
+
+// maxQueue bounds the queue's log lines; what changes the machine is never dropped.
+const maxQueue = 20000
+
+func newActuator(k kernel, o Options) *actuator {
+	return &actuator{kernel: k, o: o, log: o.Log, wake: make(chan struct{}, 1), paced: map[int]*pacer{}}
+}
+
+func (a *actuator) put(j job) {
+	a.mu.Lock()
+	if j.text != "" && len(a.queue) > maxQueue {
+		a.dropped++
+		a.mu.Unlock()
+		return
+	}
+	a.queue = append(a.queue, j)
+	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *actuator) say(level slog.Level, text string, attrs ...slog.Attr) {
+	if a.log.Enabled(context.Background(), level) {
+		a.put(job{level: level, text: text, attrs: attrs})
+	}
+}
+
+func (a *actuator) notify(ev Event) { a.put(job{ev: &ev}) }
+
+// take adds the addresses of an instance.
+func (a *actuator) take(p *plan) {
+	a.say(levelInfo, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
+	a.put(job{changes: p.add, plan: p})
+}
+
+// drop removes them.
+func (a *actuator) drop(p *plan, loud bool) {
+	if loud {
+		a.say(levelInfo, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
+	}
+	a.put(job{changes: p.del, plan: p})
+}
+
+// statics changes addresses that belong to no instance.
+func (a *actuator) statics(del, add []vip.Change) {
+	if len(del)+len(add) > 0 {
+		a.put(job{changes: append(del[:len(del):len(del)], add...)})
+	}
+}
+
+func (a *actuator) sync(sd *SyncDaemonConfig, master bool, vrid uint8) {
+	if a.o.Sync == nil {
+		return
+	}
+	id := vrid
+	if sd.HasID {
+		id = sd.ID
+	}
+	a.put(job{do: func(a *actuator) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := a.o.Sync.Set(ctx, master, sd, id); err != nil {
+			a.log.Error("IPVS sync daemon not switched", "master", master, "err", err)
+		}
+	}})
+}
+
+func (a *actuator) syncStop() {
+	if a.o.Sync == nil {
+		return
+	}
+	a.put(job{do: func(a *actuator) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := a.o.Sync.Stop(ctx); err != nil {
+			a.log.Error("IPVS sync daemon not stopped", "err", err)
+		}
+	}})
+}
+
+// end makes run return once the queue is empty.
+func (a *actuator) end() {
+	a.mu.Lock()
+	a.ended = true
+	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until end was called and the queue is empty.
+func (a *actuator) run() {
+	var spare []job
+	for {
+		a.mu.Lock()
+		work := a.queue
+		a.queue = spare[:0]
+		dropped := a.dropped
+		a.dropped = 0
+		ended := a.ended
+		a.mu.Unlock()
+		if dropped > 0 {
+			a.log.Warn(fmt.Sprintf("%d log lines dropped, too many at once", dropped))
+		}
+		a.work(work)
+		clear(work)
+		spare = work
+		if len(work) > 0 {
+			continue
+		}
+		wait, pending := a.pace()
+		if ended && !pending {
+			return
+		}
+		if !pending {
+			<-a.wake
+			continue
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-a.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// work does jobs in order. Address changes of neighbouring jobs go to the kernel together; log lines between them do not part them,
+// they are written when the addresses are done.
+func (a *actuator) work(jobs []job) {
+	for i := 0; i < len(jobs); {
+		if jobs[i].changes == nil && jobs[i].text == "" {
+			a.one(&jobs[i])
+			i++
+			continue
+		}
+		end := i
+		var all []vip.Change
+		for end < len(jobs) && (jobs[end].changes != nil || jobs[end].text != "") {
+			all = append(all, jobs[end].changes...)
+			end++
+		}
+		var errs []error
+		if len(all) > 0 {
+			errs = a.kernel.Apply(all)
+		}
+		for ; i < end; i++ {
+			if jobs[i].text != "" {
+				a.log.LogAttrs(context.Background(), jobs[i].level, jobs[i].text, jobs[i].attrs...)
+			}
+			for range jobs[i].changes {
+				if err := errs[0]; err != nil {
+					name := ""
+					if jobs[i].plan != nil {
+						name = "(" + jobs[i].plan.name + ") "
+					}
+					a.log.Error(name+"Netlink: "+err.Error(), "err", err)
+				}
+				errs = errs[1:]
+			}
+		}
+	}
+}
+
+func (a *actuator) one(j *job) {
+	switch {
+	case j.do != nil:
+		j.do(a)
+	case j.ev != nil:
+		a.o.Notify(*j.ev)
+	case j.rounds > 0:
+		a.burst(j)
+	}
+}
+
+// burst sends announcements round by round over all addresses.
+func (a *actuator) burst(j *job) {
+	p := j.plan
+	for round := range j.rounds {
+		for _, an := range p.frames {
+			if p.term.Load() != j.term {
+				return
+			}
+			if round == 0 {
+				a.log.Info(fmt.Sprintf("(%s) Sending/queueing %s on %s for %s", p.name, plural(an.addr), an.iface, an.addr), "instance", p.name)
+			}
+			pause := p.garp.GARPInterval
+			if an.addr.Is6() {
+				pause = p.garp.GNAInterval
+			}
+			if pause > 0 || a.paced[an.ifindex] != nil {
+				q := a.paced[an.ifindex]
+				if q == nil {
+					q = &pacer{}
+					a.paced[an.ifindex] = q
+				}
+				q.queue = append(q.queue, paced{an, j.term, p, pause})
+				continue
+			}
+			a.emit(an)
+		}
+	}
+	a.flush()
+}
+
+func (a *actuator) emit(an announcement) {
+	a.log.Debug(fmt.Sprintf("Sending %s on %s for %s", single(an.addr), an.iface, an.addr))
+	if err := a.kernel.Send(an.frame, an.ifindex); err != nil {
+		a.log.Error(fmt.Sprintf("announcement of %s on %s failed", an.addr, an.iface), "err", err)
+	}
+}
+
+func (a *actuator) flush() {
+	if err := a.kernel.Flush(); err != nil {
+		a.log.Error("announcements failed", "err", err)
+	}
+}
+
+// pace sends what is due and says when the next one is.
+func (a *actuator) pace() (wait time.Duration, pending bool) {
+	now := time.Now()
+	for ifindex, q := range a.paced {
+		for len(q.queue) > 0 {
+			n := q.queue[0]
+			if n.plan.term.Load() != n.term {
+				q.queue = q.queue[1:]
+				continue
+			}
+			if d := q.next.Sub(now); d > 0 {
+				if !pending || d < wait {
+					wait, pending = d, true
+				}
+				break
+			}
+			a.emit(n.a)
+			a.flush()
+			q.queue = q.queue[1:]
+			q.next = now.Add(n.pause)
+		}
+		if len(q.queue) == 0 && now.After(q.next) {
+			delete(a.paced, ifindex)
+		}
+	}
+	return wait, pending
+}
+
+func single(a netip.Addr) string {
+	if a.Is4() {
+		return "gratuitous ARP"
+	}
+	return "unsolicited Neighbour Advert"
+}
+
+func plural(a netip.Addr) string { return single(a) + "s" }
+
+// announce queues a burst for an instance.
+func (e *Engine) announce(in *instance, b machine.Burst) {
+	g := &in.cfg.GARP
+	n := g.Repeat
+	switch b {
+	case machine.Lower, machine.LowerSecond:
+		n = g.LowerPrioRepeat
+	case machine.Refreshing:
+		n = max(g.RefreshRepeat, 1)
+	}
+	if in.plan.min {
+		n = 1
+	}
+	if n <= 0 || len(in.plan.frames) == 0 {
+		return
+	}
+	in.stats.Announced += uint64(n * len(in.plan.frames))
+	e.act.put(job{plan: in.plan, rounds: n, term: in.plan.term.Load(), burst: b})
+}
+
+// frameFor builds the announcement of an address.
+func frameFor(mac net.HardwareAddr, ip netip.Addr, router bool) ([]byte, error) {
+	if len(mac) != 6 {
+		return nil, nil // loopback and point-to-point interfaces have nobody to tell
+	}
+	if ip.Is4() {
+		return vip.ARP(mac, ip)
+	}
+	return vip.NA(mac, ip, router)
+}

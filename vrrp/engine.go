@@ -1,0 +1,347 @@
+package vrrp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"releve/vrrp/batch"
+	"releve/vrrp/machine"
+	"releve/vrrp/vip"
+	"releve/vrrp/wire"
+)
+
+// Options are what the engine needs from its surroundings. The zero value works: it logs nowhere and tells nobody.
+type Options struct {
+	Log *slog.Logger
+	// Notify is called for every event, in order, after the addresses are as the event says. It may take its time: only the
+	// execution of later events waits, adverts do not.
+	Notify func(Event)
+	// Sync drives the IPVS sync daemon; nil: lvs_sync_daemon is ignored.
+	Sync SyncControl
+	// Resume names the instances that were MASTER when the predecessor of this process died. They go on as MASTER with an advert
+	// at once and keep their addresses; without it an instance removes what a predecessor left and waits its down timer.
+	Resume map[string]bool
+	// Reclaim removes at the start, from the interfaces in use, addresses that carry our protocol number and are not configured.
+	Reclaim bool
+	// KeepAtStop leaves addresses, routes and rules at the stop (--dont-release-vrrp).
+	KeepAtStop bool
+}
+
+// SyncControl starts and stops the IPVS sync daemon.
+type SyncControl interface {
+	// Set makes the daemon of the director run as master or as backup, and the other one not.
+	Set(ctx context.Context, master bool, cfg *SyncDaemonConfig, id uint8) error
+	// Stop ends both.
+	Stop(ctx context.Context) error
+}
+
+// SetupErrorKind tells the caller what kind of obstacle keeps the engine from starting.
+type SetupErrorKind uint8
+
+// Kinds of setup errors.
+const (
+	BadConfig SetupErrorKind = iota
+	NoInterface
+	NoPermission
+	NoSocket
+)
+
+// SetupError is an obstacle found before anything was changed.
+type SetupError struct {
+	Kind     SetupErrorKind
+	Instance string
+	Iface    string
+	Op       string
+	Err      error
+}
+
+func (e *SetupError) Error() string {
+	s := e.Op
+	if e.Instance != "" {
+		s = "(" + e.Instance + ") " + s
+	}
+	if e.Iface != "" {
+		s += " on interface " + e.Iface
+	}
+	if e.Kind == NoPermission {
+		s += " (needs root or CAP_NET_ADMIN and CAP_NET_RAW)"
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// Engine runs all instances of a process. One goroutine, the owner, holds everything below except the channels.
+type Engine struct {
+	o     Options
+	log   *slog.Logger
+	epoch time.Time
+
+	calls   chan func()
+	packets chan packets
+	inputs  chan func()
+	alarm   alarm
+	act     *actuator
+	watch   *watcher
+	done    chan struct{} // closed when the owner ends
+	wg      sync.WaitGroup
+	reload  sync.Mutex
+
+	// Owner only from here on.
+	cfg       *Config
+	sched     schedule
+	instances []*instance
+	groups    []*group
+	byName    map[string]*instance
+	ifaces    map[int]*iface
+	sockets   map[socketKey]*socket
+	dirty     []*socket
+	actions   []machine.Action
+	advert    wire.Advert
+	packet    wire.Packet
+	started   bool
+	stopping  bool
+	unknown   uint64 // adverts of VRIDs not configured
+	nextAlarm time.Duration
+	readers   map[*socket]chan *batch.Reader
+}
+
+// New checks cfg against the machine, opens the sockets in the network namespace of the calling thread and changes nothing else.
+// Errors are *SetupError.
+func New(cfg *Config, o Options) (*Engine, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Notify == nil {
+		o.Notify = func(Event) {}
+	}
+	e := newEngine(o)
+	kernel, err := vip.Open()
+	if err != nil {
+		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare addresses", Err: err}
+	}
+	e.act = newActuator(kernel, o)
+	if e.watch, err = newWatcher(e.inputs, e.done); err != nil {
+		e.release()
+		return nil, &SetupError{Kind: socketErrorKind(err), Op: "watch interfaces", Err: err}
+	}
+	if e.alarm, err = newTimerFD(); err != nil {
+		e.release()
+		return nil, &SetupError{Kind: NoSocket, Op: "prepare timers", Err: err}
+	}
+	table, err := e.watch.list()
+	if err != nil {
+		e.release()
+		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
+	}
+	e.ifaces = table
+	next, err := e.prepare(cfg, nil)
+	if err != nil {
+		e.release()
+		return nil, err
+	}
+	e.commit(next)
+	return e, nil
+}
+
+func newEngine(o Options) *Engine {
+	return &Engine{
+		o: o, log: o.Log, epoch: time.Now(),
+		calls: make(chan func()), packets: make(chan packets, 4), inputs: make(chan func(), 64),
+		done:   make(chan struct{}),
+		byName: map[string]*instance{}, ifaces: map[int]*iface{}, sockets: map[socketKey]*socket{},
+		readers: map[*socket]chan *batch.Reader{},
+	}
+}
+
+// release closes what New opened.
+func (e *Engine) release() {
+	for _, s := range e.sockets {
+		_ = s.file.Close()
+	}
+	if e.watch != nil {
+		e.watch.close()
+	}
+	if e.alarm != nil {
+		e.alarm.Close()
+	}
+	if e.act != nil {
+		e.act.kernel.Close()
+	}
+}
+
+// now is the time since the epoch, by the monotonic clock.
+func (e *Engine) now() time.Duration { return time.Since(e.epoch) }
+
+// Run is the owner's loop. When ctx is done every master resigns, the addresses go, and Run returns nil. Run is called once.
+func (e *Engine) Run(ctx context.Context) error {
+	defer e.release()
+	defer e.wg.Wait()
+	e.wg.Go(e.act.run)
+	if e.watch != nil {
+		e.wg.Go(e.watch.run)
+	}
+	for _, s := range e.sockets {
+		e.listen(s)
+	}
+	var begin <-chan time.Time
+	if d := e.startDelay(); d > 0 {
+		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))
+		begin = time.After(d)
+	} else {
+		e.begin()
+	}
+	for {
+		e.settle()
+		select {
+		case <-ctx.Done():
+			e.finish()
+			return nil
+		case p := <-e.packets:
+			e.receive(p)
+		case <-e.alarm.C():
+			e.nextAlarm = 0
+		case f := <-e.inputs:
+			f()
+		case f := <-e.calls:
+			f()
+		case <-begin:
+			begin = nil
+			e.begin()
+		}
+		e.drain()
+		e.runDue()
+	}
+}
+
+// drain takes what has arrived before timers are looked at: an advert that is here counts, even if the timer it would have
+// restarted has run out meanwhile.
+func (e *Engine) drain() {
+	for range 64 {
+		select {
+		case p := <-e.packets:
+			e.receive(p)
+		default:
+			return
+		}
+	}
+}
+
+// coalesce is how far ahead of its time an advert may be sent in order to share a system call.
+const coalesce = 200 * time.Microsecond
+
+// runDue steps the machines whose timers are due.
+func (e *Engine) runDue() {
+	for range 4 * (len(e.instances) + 1) {
+		now := e.now()
+		t := e.sched.pop(now + coalesce)
+		if t == nil {
+			return
+		}
+		ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(now), Late: now - t.due}
+		switch t.which {
+		case machine.Second:
+			ev.Kind = machine.AnnounceDue
+		case machine.Refresh:
+			ev.Kind = machine.RefreshDue
+		}
+		e.step(t.in, ev)
+	}
+}
+
+// settle sends what has been queued and sets the alarm.
+func (e *Engine) settle() {
+	for i, s := range e.dirty {
+		e.dirty[i] = nil
+		e.flush(s)
+	}
+	e.dirty = e.dirty[:0]
+	next, ok := e.sched.next()
+	if !ok || next == e.nextAlarm {
+		return
+	}
+	e.nextAlarm = next
+	e.alarm.Set(next - e.now())
+}
+
+func (e *Engine) flush(s *socket) {
+	if err := s.flush(); err != nil && s.failed == 1 {
+		name := ""
+		if i := e.ifaces[s.key.ifindex]; i != nil {
+			name = i.name
+		}
+		e.act.say(slog.LevelInfo, fmt.Sprintf("VRRP send on %s failed: %v", name, err), slog.String("iface", name))
+	}
+}
+
+// begin starts the instances in the order of the file.
+func (e *Engine) begin() {
+	e.started = true
+	if e.o.Reclaim {
+		e.reclaim()
+	}
+	e.act.statics(nil, e.staticChanges(true))
+	for _, in := range e.instances {
+		e.startInstance(in)
+	}
+}
+
+// finish resigns, withdraws and waits until that is done.
+func (e *Engine) finish() {
+	e.stopping = true
+	for _, in := range e.instances {
+		e.step(in, machine.Event{Kind: machine.Stop})
+	}
+	for _, s := range e.sockets {
+		e.flush(s)
+	}
+	if e.started && !e.o.KeepAtStop {
+		e.act.statics(e.staticChanges(false), nil)
+	}
+	if e.cfg.SyncDaemon != nil {
+		e.act.syncStop()
+	}
+	close(e.done)
+	for _, s := range e.sockets {
+		_ = s.file.Close()
+	}
+	clear(e.sockets)
+	if e.watch != nil {
+		e.watch.close()
+	}
+	e.act.end()
+}
+
+// call runs f on the owner and waits for it.
+func (e *Engine) call(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case e.calls <- func() { f(); close(ran) }:
+	case <-e.done:
+		return errors.New("VRRP has stopped")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-ran
+	return nil
+}
+
+// listen starts the receiver of a socket.
+func (e *Engine) listen(s *socket) {
+	if e.readers[s] != nil || s.file == nil {
+		return
+	}
+	back := make(chan *batch.Reader, 2)
+	back <- batch.NewReader(wire.MaxLen + 60)
+	back <- batch.NewReader(wire.MaxLen + 60)
+	e.readers[s] = back
+	e.wg.Add(1)
+	go s.receive(e.packets, back, e.done, &e.wg)
+}

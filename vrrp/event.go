@@ -1,0 +1,113 @@
+package vrrp
+
+import (
+	"fmt"
+	"time"
+
+	"releve/vrrp/machine"
+)
+
+// EventKind tells instances from groups.
+type EventKind uint8
+
+// Kinds of events.
+const (
+	InstanceEvent EventKind = iota
+	GroupEvent
+)
+
+// String gives the word of notify scripts and FIFOs.
+func (k EventKind) String() string {
+	if k == GroupEvent {
+		return "GROUP"
+	}
+	return "INSTANCE"
+}
+
+// Event is something that notify scripts, FIFOs and the status are told about.
+type Event struct {
+	Time time.Time
+	Kind EventKind
+	Name string
+	// What is the word for scripts: MASTER, BACKUP, FAULT, STOP, DELETED, MASTER_RX_LOWER_PRI, MASTER_PRIORITY, BACKUP_PRIORITY.
+	What  string
+	State State
+	// Priority is the effective one; 0 for groups.
+	Priority int
+	// Cause says why, for the status and the log.
+	Cause string
+	// Resumed marks the MASTER of an instance that goes on where a dead predecessor was: nothing changed for anybody outside, so
+	// no script should run.
+	Resumed bool
+	// Notify is the configuration of the object's notifications.
+	Notify *NotifyConfig
+}
+
+// Transition is one entry of an instance's history.
+type Transition struct {
+	Time     time.Time
+	From, To State
+	Cause    string
+}
+
+// ringSize is how many transitions an instance remembers.
+const ringSize = 32
+
+// ring keeps the last transitions.
+type ring struct {
+	list [ringSize]Transition
+	n    int
+}
+
+func (r *ring) add(t Transition) {
+	r.list[r.n%ringSize] = t
+	r.n++
+}
+
+// all gives the transitions, oldest first.
+func (r *ring) all() []Transition {
+	var out []Transition
+	for i := max(0, r.n-ringSize); i < r.n; i++ {
+		out = append(out, r.list[i%ringSize])
+	}
+	return out
+}
+
+// notify queues the event of an instance's new state behind what has to be done before.
+func (e *Engine) notify(in *instance, a *machine.Action) {
+	ev := Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: a.State.String(), State: State(a.State),
+		Priority: int(in.m.Priority()), Cause: e.cause(in, a), Resumed: a.Why == machine.Resuming, Notify: &in.cfg.Notify}
+	if a.State == machine.Init {
+		ev.What, ev.Cause = "STOP", "stop"
+	}
+	e.act.notify(ev)
+	if sd := e.cfg.SyncDaemon; sd != nil && sd.Instance == in.cfg.Name && in.group == nil {
+		e.act.sync(sd, a.State == machine.Master, in.cfg.VRID)
+	}
+}
+
+func (e *Engine) notifyGroup(a *machine.Action) {
+	if a.Kind != machine.NotifyGroup {
+		return
+	}
+	g := e.groups[a.G.ID]
+	ev := Event{Time: time.Now(), Kind: GroupEvent, Name: g.cfg.Name, What: a.State.String(), State: State(a.State), Notify: &g.cfg.Notify,
+		Resumed: a.Why == machine.Resuming}
+	if a.State == machine.Init {
+		ev.What = "STOP"
+	}
+	if a.Why != machine.Starting {
+		e.act.say(levelInfo, fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", g.cfg.Name, a.State))
+	}
+	e.act.notify(ev)
+	sd := e.cfg.SyncDaemon
+	if sd == nil || len(g.members) == 0 {
+		return
+	}
+	for _, in := range g.members {
+		if sd.Instance == in.cfg.Name || sd.Instance == g.cfg.Name {
+			e.act.sync(sd, a.State == machine.Master, g.members[0].cfg.VRID)
+			return
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package vrrp
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"releve/vrrp/machine"
+	"releve/vrrp/wire"
+)
+
+// instance is a running vrrp_instance. Its fields are the owner's.
+type instance struct {
+	cfg    *InstanceConfig
+	m      *machine.Machine
+	group  *group
+	ifc    *iface
+	sock   *socket
+	expect wire.Expect
+	src    netip.Addr
+	timers [machine.Timers]timer
+	stats  Stats
+
+	// faults are the reasons for FAULT that hold now; weights what tracked objects add to the priority.
+	faults  map[string]bool
+	weights map[string]int
+	// pending are objects whose first result the start waits for.
+	pending map[string]bool
+
+	frame     []byte // the advert as sent: IP header (IPv4) and packet
+	framePrio uint8
+	frameOK   bool
+	queued    bool
+	id        uint16
+
+	plan       *plan
+	said       map[said]bool
+	lastMaster netip.Addr
+	changed    time.Time // last transition
+	history    ring
+}
+
+// group is a running vrrp_sync_group.
+type group struct {
+	cfg     *GroupConfig
+	m       *machine.Group
+	members []*instance
+	plan    *groupPlan
+}
+
+// said is something that is logged once per state and sender.
+type said struct {
+	why wire.Reason
+	src netip.Addr
+}
+
+// maxSaid bounds how many senders are remembered.
+const maxSaid = 64
+
+// Stats are the counters of an instance, named in the dumps as in keepalived.json.
+type Stats struct {
+	AdvertRcvd, AdvertSent      uint64
+	BecomeMaster, ReleaseMaster uint64
+	PriZeroRcvd, PriZeroSent    uint64
+	// Rejected counts received adverts by reason; BadAddrs are accepted ones.
+	Rejected [wire.Reasons]uint64
+	// SendFailed counts adverts that could not be sent.
+	SendFailed uint64
+	// GARPSent and NASent count announcements handed to the executor.
+	Announced uint64
+}
+
+// Counter adds up the reasons that the reference counts under the given name, as in keepalived.json.
+func (s *Stats) Counter(name string) uint64 {
+	var n uint64
+	for r, c := range s.Rejected {
+		if wire.Reason(r).Counter() == name {
+			n += c
+		}
+	}
+	return n
+}
+
+// priority computes the effective priority: tracking keeps it within 1 and 254, an address owner is never changed.
+func (in *instance) priority() uint8 {
+	p := int(in.cfg.Priority)
+	if p == 255 {
+		return 255
+	}
+	for _, w := range in.weights {
+		p += w
+	}
+	return uint8(min(max(p, 1), 254))
+}
+
+// machineConfig is what the decisions need.
+func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Config {
+	mc := machine.Config{
+		Version: c.Version, Priority: c.Priority, Interval: c.AdvertInt, DownAdverts: c.DownTimerAdverts,
+		StartMaster: c.StartMaster && c.Priority == 255,
+		NoPreempt:   c.NoPreempt, PreemptDelay: c.PreemptDelay,
+		LowerPrioNoAdvert:    c.LowerPrioNoAdvert || c.Strict,
+		HigherPrioSendAdvert: c.HigherPrioSendAdvert,
+		OwnerIgnoreAdverts:   c.OwnerIgnoreAdverts,
+		TimerExpiredBackup:   c.TimerExpiredBackup,
+		Addr:                 src,
+		AnnounceDelay:        c.GARP.Delay,
+		LowerDelay:           c.GARP.LowerPrioDelay,
+		NoLower:              c.Strict || c.GARP.LowerPrioRepeat == 0,
+		Refresh:              c.GARP.Refresh,
+	}
+	if global.MinGARP {
+		mc.AnnounceDelay, mc.LowerDelay, mc.Refresh = 0, 0, 0
+	}
+	return mc
+}
+
+// adverts tells whether the instance can send at all.
+func (in *instance) addrs() []netip.Addr {
+	list := make([]netip.Addr, 0, len(in.cfg.VIPs))
+	for _, a := range in.cfg.VIPs {
+		list = append(list, a.Prefix.Addr())
+	}
+	return list
+}
+
+// adopt derives from configuration and interface what receiving and sending need.
+func (in *instance) adopt() {
+	c := in.cfg
+	in.src = c.Src
+	if !in.src.IsValid() && in.ifc != nil {
+		in.src = in.ifc.primary(c.IPv6, in)
+	}
+	in.expect = wire.Expect{
+		Version: uint8(c.Version), AuthType: uint8(c.Auth), Auth: c.AuthPass, Interval: c.AdvertInt,
+		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: len(c.Peers) > 0, Own: in.src,
+	}
+	if c.V3ChecksumAsV2 {
+		in.expect.Checksum = wire.ChecksumAsV2
+	}
+	if !in.expect.Unicast {
+		in.expect.Group = in.mcast()
+		in.expect.MinTTL, in.expect.MaxTTL = wire.TTL, wire.TTL
+	}
+	in.frameOK = false
+}
+
+// mcast is the group that the instance sends to.
+func (in *instance) mcast() netip.Addr {
+	switch {
+	case in.cfg.McastDst.IsValid():
+		return in.cfg.McastDst
+	case in.cfg.IPv6:
+		return wire.Group6
+	}
+	return wire.Group4
+}
+
+// encode makes the frame for a priority, unless it is there already.
+func (in *instance) encode(prio uint8) {
+	if in.frameOK && in.framePrio == prio {
+		return
+	}
+	c := in.cfg
+	if in.frameOK {
+		off := 0
+		if !c.IPv6 {
+			off = wire.IPv4HeaderLen
+		}
+		wire.SetPriority(in.frame[off:], prio)
+		in.framePrio = prio
+		return
+	}
+	a := wire.Advert{Version: uint8(c.Version), VRID: c.VRID, Priority: prio, AuthType: uint8(c.Auth), Auth: c.AuthPass,
+		Interval: c.AdvertInt, Addrs: in.expect.Addrs}
+	dst := in.mcast()
+	in.frame = in.frame[:0]
+	if !c.IPv6 {
+		in.frame = wire.AppendIPv4(in.frame, in.src, dst, wire.TTL, in.id, a.Len())
+	}
+	in.frame = a.Append(in.frame, in.src, dst, in.expect.Checksum)
+	in.framePrio, in.frameOK = prio, true
+}
+
+// send queues an advert on the instance's socket.
+func (e *Engine) send(in *instance, prio uint8) {
+	s := in.sock
+	if s == nil || !in.src.IsValid() {
+		return
+	}
+	if in.queued || s.out.Full() {
+		e.flush(s)
+	}
+	if in.id++; in.id == 0 {
+		in.id = 1
+	}
+	in.encode(prio)
+	if !in.cfg.IPv6 {
+		wire.SetIPv4ID(in.frame, in.id)
+	}
+	if s.out.Len() == 0 {
+		e.dirty = append(e.dirty, s)
+	}
+	s.out.AddIP(in.frame, in.expect.Group, s.key.ifindex)
+	in.queued = true
+	s.queued = append(s.queued, in)
+	in.stats.AdvertSent++
+	if prio == 0 {
+		in.stats.PriZeroSent++
+	}
+}
+
+// receive judges a batch and steps the machines concerned.
+func (e *Engine) receive(p packets) {
+	now := time.Now()
+	for i := range p.n {
+		if p.sock.key.v6 {
+			e.packet.Src = p.r.Source(i)
+			e.packet.TTL, e.packet.Dst = p.r.IPv6Info(i)
+			e.packet.Data = p.r.Data(i)
+		} else if r := e.packet.ParseIPv4(p.r.Data(i)); r != wire.Accepted {
+			e.unknown++
+			continue
+		}
+		e.dispatch(p.sock, now)
+	}
+	if back := e.readers[p.sock]; back != nil {
+		back <- p.r
+	}
+}
+
+func (e *Engine) dispatch(s *socket, now time.Time) {
+	_, _, vrid, ok := wire.Peek(e.packet.Data)
+	if !ok {
+		// Nobody can say whose it is; every instance of the socket counts it, as each of them would have to.
+		for _, in := range e.instances {
+			if in.sock == s {
+				e.reject(in, wire.Short)
+			}
+		}
+		return
+	}
+	list := s.byVRID[vrid]
+	if len(list) == 0 {
+		e.unknown++
+		return
+	}
+	for _, in := range list {
+		if len(list) > 1 && !in.concerns(e.packet.Dst) {
+			continue
+		}
+		switch in.m.State() {
+		case machine.Init, machine.Fault:
+			in.stats.Rejected[wire.InFault]++
+			continue
+		}
+		r := in.expect.Check(&e.packet, &e.advert, now)
+		if r != wire.Accepted {
+			e.reject(in, r)
+			if r != wire.BadAddrs {
+				continue
+			}
+		}
+		in.stats.AdvertRcvd++
+		if e.advert.Priority == 0 {
+			in.stats.PriZeroRcvd++
+		}
+		if in.lastMaster != e.packet.Src {
+			in.lastMaster = e.packet.Src
+			if r == wire.Accepted {
+				clear(in.said)
+			}
+		}
+		e.step(in, machine.Event{Kind: machine.Heard, Now: now, Src: e.packet.Src, Prio: e.advert.Priority, Interval: e.advert.Interval})
+	}
+}
+
+// concerns tells several instances of one VRID on a socket apart by the group they listen to.
+func (in *instance) concerns(dst netip.Addr) bool {
+	if in.expect.Unicast {
+		return !dst.IsMulticast()
+	}
+	return dst == in.expect.Group
+}
+
+// reject counts, and says it once per state and sender.
+func (e *Engine) reject(in *instance, r wire.Reason) {
+	in.stats.Rejected[r]++
+	k := said{r, e.packet.Src}
+	if in.said[k] || len(in.said) >= maxSaid {
+		return
+	}
+	in.said[k] = true
+	text := fmt.Sprintf("(%s) ignoring received advertisement from %s: %s", in.cfg.Name, e.packet.Src, r)
+	switch r {
+	case wire.BadAddrs:
+		text = fmt.Sprintf("(%s) received advertisement from %s with other virtual addresses", in.cfg.Name, e.packet.Src)
+	case wire.BadTTL:
+		text = fmt.Sprintf("(%s) invalid TTL/HL. Received %d and expect %d from %s", in.cfg.Name, e.packet.TTL, wire.TTL, e.packet.Src)
+	}
+	e.act.say(slog.LevelInfo, text, slog.String("instance", in.cfg.Name), slog.String("reason", r.String()))
+}

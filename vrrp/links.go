@@ -1,0 +1,254 @@
+package vrrp
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"releve/vrrp/machine"
+	"releve/vrrp/vip"
+)
+
+// startInstance begins an instance with the faults that hold already.
+func (e *Engine) startInstance(in *instance) {
+	e.ownFaults(in)
+	kind := machine.Start
+	if e.o.Resume[in.cfg.Name] {
+		kind = machine.Resume
+	}
+	e.step(in, machine.Event{Kind: kind, Now: time.Now()})
+}
+
+// fault sets or clears one reason for FAULT and steps the machine at the first and after the last.
+func (e *Engine) fault(in *instance, why string, on bool) {
+	was := len(in.faults)
+	if on {
+		in.faults[why] = true
+	} else {
+		delete(in.faults, why)
+	}
+	switch {
+	case was == 0 && on:
+		e.step(in, machine.Event{Kind: machine.Failed, Now: time.Now()})
+	case was > 0 && len(in.faults) == 0:
+		e.step(in, machine.Event{Kind: machine.Recovered, Now: time.Now()})
+	}
+}
+
+// ownFaults looks at what every instance depends on: its interface and an address to send from.
+func (e *Engine) ownFaults(in *instance) {
+	i := in.ifc
+	if i == nil {
+		return
+	}
+	e.fault(in, "interface "+in.cfg.Iface+" is down", !i.up && !in.cfg.DontTrackPrimary)
+	family := "IPv4"
+	if in.cfg.IPv6 {
+		family = "IPv6"
+	}
+	e.fault(in, "interface "+in.cfg.Iface+" has no "+family+" address", !in.src.IsValid())
+}
+
+// refresh takes over what changed at an interface.
+func (e *Engine) refresh(i *iface) {
+	for _, in := range e.instances {
+		uses := in.ifc == i || slices.ContainsFunc(in.plan.frames, func(a announcement) bool { return a.ifindex == i.index })
+		if !uses {
+			continue
+		}
+		src := in.src
+		in.adopt()
+		if in.src != src {
+			mc := in.m.Config()
+			mc.Addr = in.src
+			e.actions = in.m.Reconfigure(mc, in.m.Priority(), e.actions[:0])
+			e.perform(e.actions)
+		}
+		if e.started {
+			e.ownFaults(in)
+		}
+	}
+}
+
+// onLink is a new or changed interface, or one that is gone.
+func (e *Engine) onLink(st iface, removed bool) {
+	i := e.ifaces[st.index]
+	if removed {
+		st.up = false
+		if i == nil {
+			return
+		}
+	}
+	if i == nil {
+		e.ifaces[st.index] = &st
+		return
+	}
+	mac := slices.Equal(i.mac, st.mac)
+	was := i.up
+	i.up, i.name, i.mac = st.up, st.name, st.mac
+	if was != i.up {
+		word := "down"
+		if i.up {
+			word = "up"
+		}
+		e.act.say(slog.LevelInfo, fmt.Sprintf("Netlink reports %s %s", i.name, word), slog.String("iface", i.name))
+	}
+	if removed {
+		delete(e.ifaces, st.index)
+	}
+	if !mac {
+		for _, in := range e.instances {
+			in.plan = e.plan(in, in.plan.term)
+		}
+	}
+	if was != i.up || !mac {
+		e.refresh(i)
+	}
+}
+
+// onAddr is an address that appeared or went.
+func (e *Engine) onAddr(p vip.Present, added bool) {
+	i := e.ifaces[p.Index]
+	if i == nil {
+		return
+	}
+	at := slices.Index(i.addrs, p.Prefix)
+	switch {
+	case added && at < 0:
+		i.addrs = append(i.addrs, p.Prefix)
+	case !added && at >= 0:
+		i.addrs = slices.Delete(i.addrs, at, at+1)
+	default:
+		return
+	}
+	if !added && e.started {
+		for _, in := range e.instances {
+			if in.m.State() == machine.Master && in.tracks(i.index, p.Prefix) {
+				e.check(in, p)
+			}
+		}
+	}
+	if p.Prefix.Addr().Is4() || p.Prefix.Addr().IsLinkLocalUnicast() {
+		e.refresh(i)
+	}
+}
+
+// tracks reports whether the loss of an address concerns the instance.
+func (in *instance) tracks(index int, p netip.Prefix) bool {
+	return slices.ContainsFunc(in.plan.add, func(c vip.Change) bool { return c.Index == index && c.Addr.Prefix == p && !c.Addr.NoTrack })
+}
+
+// check finds out whether an address that was reported gone is still gone when everything queued has been done: the report may be
+// that of our own earlier removal.
+func (e *Engine) check(in *instance, lost vip.Present) {
+	term, t := in.plan.term, in.plan.term.Load()
+	e.act.put(job{do: func(a *actuator) {
+		list, err := a.kernel.List()
+		if err != nil {
+			a.log.Error("addresses not read", "err", err)
+			return
+		}
+		for _, p := range list {
+			if p.Index == lost.Index && p.Prefix == lost.Prefix {
+				return
+			}
+		}
+		f := func() {
+			if term.Load() == t {
+				e.step(in, machine.Event{Kind: machine.AddrLost, Now: time.Now()})
+			}
+		}
+		select {
+		case e.inputs <- f:
+		case <-e.done:
+		}
+	}})
+}
+
+// resync reads everything again after the kernel dropped updates.
+func (e *Engine) resync() {
+	table, err := e.watch.list()
+	if err != nil {
+		e.act.say(slog.LevelError, "interfaces not read after lost netlink updates", slog.Any("err", err))
+		return
+	}
+	e.replaceTable(table)
+}
+
+// replaceTable compares what is known with what is there and acts as if the differences had been reported.
+func (e *Engine) replaceTable(table map[int]*iface) {
+	for index, i := range e.ifaces {
+		if table[index] == nil {
+			e.onLink(*i, true)
+		}
+	}
+	for _, n := range table {
+		link := *n
+		link.addrs = nil
+		e.onLink(link, false)
+		i := e.ifaces[n.index]
+		for _, p := range slices.Clone(i.addrs) {
+			if !slices.Contains(n.addrs, p) {
+				e.onAddr(vip.Present{Index: n.index, Prefix: p}, false)
+			}
+		}
+		for _, p := range n.addrs {
+			e.onAddr(vip.Present{Index: n.index, Prefix: p}, true)
+		}
+	}
+}
+
+// reclaim removes addresses with our protocol number that nobody here wants, left by a predecessor with another configuration.
+func (e *Engine) reclaim() {
+	inUse := map[int]bool{}
+	wanted := map[vip.Present]bool{}
+	for _, in := range e.instances {
+		for _, c := range in.plan.add {
+			inUse[c.Index] = true
+			wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
+		}
+		inUse[in.ifc.index] = true
+	}
+	for _, c := range e.staticChanges(true) {
+		wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
+	}
+	e.act.put(job{do: func(a *actuator) {
+		list, err := a.kernel.List()
+		if err != nil {
+			a.log.Error("addresses not read", "err", err)
+			return
+		}
+		var del []vip.Change
+		for _, p := range list {
+			if p.Proto == vip.Protocol && inUse[p.Index] && !wanted[vip.Present{Index: p.Index, Prefix: p.Prefix}] {
+				a.log.Info(fmt.Sprintf("removing leftover address %s of a predecessor", p.Prefix))
+				del = append(del, vip.Change{Index: p.Index, Addr: vip.Address{Prefix: p.Prefix}})
+			}
+		}
+		for _, err := range a.kernel.Apply(del) {
+			if err != nil {
+				a.log.Error("leftover not removed", "err", err)
+			}
+		}
+	}})
+}
+
+// startDelay is how long the instances wait at the start: vrrp_startup_delay, and vrrp_delay_after_boot as far as the machine has
+// not been up for that long.
+func (e *Engine) startDelay() time.Duration {
+	d := e.cfg.StartupDelay
+	if e.cfg.DelayAfterBoot > 0 {
+		if b, err := os.ReadFile("/proc/uptime"); err == nil {
+			word, _, _ := strings.Cut(string(b), " ")
+			if up, err := strconv.ParseFloat(word, 64); err == nil {
+				d = max(d, e.cfg.DelayAfterBoot-time.Duration(up*float64(time.Second)))
+			}
+		}
+	}
+	return d
+}

@@ -1,0 +1,155 @@
+package vrrp
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"releve/vrrp/machine"
+)
+
+// step gives an event to an instance's machine and performs what it answers.
+func (e *Engine) step(in *instance, ev machine.Event) {
+	e.actions = in.m.Step(ev, e.actions[:0])
+	e.perform(e.actions)
+}
+
+// perform carries actions out: adverts and timers here, the rest by the actuator, in order.
+func (e *Engine) perform(actions []machine.Action) {
+	for i := range actions {
+		a := &actions[i]
+		if a.M == nil {
+			e.notifyGroup(a)
+			continue
+		}
+		in := e.instances[a.M.ID]
+		switch a.Kind {
+		case machine.Send:
+			e.send(in, a.Prio)
+			if a.Prio == 0 {
+				e.say(in, "sent 0 priority")
+			}
+		case machine.Arm:
+			e.sched.arm(&in.timers[a.Timer], e.now()+a.After)
+		case machine.Disarm:
+			e.sched.disarm(&in.timers[a.Timer])
+		case machine.Enter:
+			e.enter(in, a)
+		case machine.Take:
+			in.stats.BecomeMaster++
+			e.act.take(in.plan)
+		case machine.Release:
+			if a.From == machine.Master {
+				in.stats.ReleaseMaster++
+			}
+			if e.stopping && e.o.KeepAtStop {
+				continue
+			}
+			e.act.drop(in.plan, a.From == machine.Master || !e.started || in.m.State() != machine.Init)
+		case machine.Announce:
+			e.announce(in, a.Burst)
+		case machine.Notify:
+			e.notify(in, a)
+		case machine.NotifyLower:
+			e.act.notify(Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: "MASTER_RX_LOWER_PRI", State: Master,
+				Priority: int(in.m.Priority()), Cause: fmt.Sprintf("advert with priority %d from %s", a.Prio, a.Src), Notify: &in.cfg.Notify})
+		case machine.Say:
+			e.remark(in, a)
+		}
+	}
+}
+
+// say logs a line of an instance in the reference's form.
+func (e *Engine) say(in *instance, text string, attrs ...slog.Attr) {
+	e.act.say(slog.LevelInfo, "("+in.cfg.Name+") "+text, append(attrs,
+		slog.String("instance", in.cfg.Name), slog.Int("vrid", int(in.cfg.VRID)), slog.String("iface", in.cfg.Iface))...)
+}
+
+// enter logs and records a change of state.
+func (e *Engine) enter(in *instance, a *machine.Action) {
+	in.changed = time.Now()
+	clear(in.said)
+	cause := e.cause(in, a)
+	in.history.add(Transition{Time: in.changed, From: State(a.From), To: State(a.State), Cause: cause})
+	if a.Why == machine.AdvertTimeout {
+		e.say(in, "Receive advertisement timeout")
+	}
+	text := "Entering " + a.State.String() + " STATE"
+	if a.Why == machine.Starting && a.State == machine.Backup {
+		text += " (init)"
+	}
+	e.say(in, text, slog.String("state", a.State.String()), slog.String("from", a.From.String()),
+		slog.Int("prio", int(in.m.Priority())), slog.String("cause", cause))
+	in.plan.term.Add(1)
+}
+
+// cause says in a few words why a state changed.
+func (e *Engine) cause(in *instance, a *machine.Action) string {
+	switch a.Why {
+	case machine.Starting:
+		return "start"
+	case machine.Resuming:
+		return "resumed as the master that the predecessor was"
+	case machine.AdvertTimeout:
+		return fmt.Sprintf("no advert within %s", in.m.DownInterval())
+	case machine.HigherPrio:
+		return fmt.Sprintf("advert with higher priority %d from %s, ours %d", e.advert.Priority, e.packet.Src, in.m.Priority())
+	case machine.HigherAddr:
+		return fmt.Sprintf("advert with equal priority from higher address %s", e.packet.Src)
+	case machine.GroupFollows:
+		if in.group != nil {
+			return "follows sync group " + in.group.cfg.Name
+		}
+	case machine.Suspended:
+		return "process was stopped for longer than the master down interval"
+	case machine.FaultSeen:
+		return in.faultText()
+	case machine.FaultOver:
+		return "fault is over"
+	case machine.AddressGone:
+		return "virtual address was removed by somebody else"
+	case machine.Stopping:
+		return "stop"
+	}
+	return ""
+}
+
+// faultText lists the reasons for FAULT.
+func (in *instance) faultText() string {
+	text := ""
+	for f := range in.faults {
+		if text != "" {
+			text += ", "
+		}
+		text += f
+	}
+	return text
+}
+
+// remark logs what the machine has to say besides changes of state.
+func (e *Engine) remark(in *instance, a *machine.Action) {
+	switch a.Why {
+	case machine.HigherPrio:
+		e.say(in, fmt.Sprintf("Master received advert from %s with higher priority %d, ours %d", a.Src, a.Prio, in.m.Priority()))
+	case machine.HigherAddr:
+		e.say(in, fmt.Sprintf("Master received advert from %s with same priority %d but higher IP address than ours", a.Src, a.Prio))
+	case machine.LowerPrio:
+		if a.Prio == in.m.Priority() {
+			e.say(in, fmt.Sprintf("Master received advert from %s with same priority %d but lower IP address than ours", a.Src, a.Prio))
+		} else {
+			e.say(in, fmt.Sprintf("Received advert from %s with lower priority %d, ours %d, forcing new election", a.Src, a.Prio, in.m.Priority()))
+		}
+	case machine.LowerPrioSeen:
+		e.act.say(slog.LevelDebug, fmt.Sprintf("(%s) received lower priority (%d) advert from %s - discarding", in.cfg.Name, a.Prio, a.Src))
+	case machine.PrioZeroBackup:
+		e.say(in, "Backup received priority 0 advertisement")
+	case machine.PrioZeroMaster:
+		e.say(in, "Master received priority 0 message")
+	case machine.PreemptDelayed:
+		e.say(in, fmt.Sprintf("start preempt delay (%g secs left)", in.cfg.PreemptDelay.Seconds()))
+	case machine.Suspended:
+		e.say(in, fmt.Sprintf("timer noticed %s late, listening before deciding", a.Late.Round(time.Millisecond)))
+	case machine.GroupWaits:
+		e.act.say(slog.LevelDebug, fmt.Sprintf("(%s) waits for the other members of its sync group", in.cfg.Name))
+	}
+}

@@ -1,0 +1,197 @@
+package vrrp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"releve/vrrp/batch"
+	"releve/vrrp/wire"
+)
+
+// recvBuffer is SO_RCVBUF: room for the adverts of a second of 1,000 instances while the process is not scheduled.
+const recvBuffer = 1 << 20
+
+// socketKey says which instances share a socket.
+type socketKey struct {
+	ifindex int
+	v6      bool
+}
+
+// socket is one raw socket: all instances of a family on an interface send and receive by it. The fields below are the owner's.
+type socket struct {
+	key  socketKey
+	fd   int
+	file *os.File
+
+	byVRID [256][]*instance
+	refs   int
+	groups map[netip.Addr]int
+	out    batch.Writer
+	queued []*instance
+	failed int // sends failed since the last success
+}
+
+// packets is what a receiver hands to the owner: one Read of one socket.
+type packets struct {
+	sock *socket
+	r    *batch.Reader
+	n    int
+}
+
+// openSocket opens and binds a raw socket in the namespace of the calling thread.
+func openSocket(key socketKey, ifname string) (_ *socket, err error) {
+	family := unix.AF_INET
+	if key.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, wire.Protocol)
+	if err != nil {
+		return nil, &SetupError{Kind: socketErrorKind(err), Iface: ifname, Op: "open VRRP socket", Err: err}
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	set := func(what string, level, opt, val int) {
+		if err == nil {
+			if e := unix.SetsockoptInt(fd, level, opt, val); e != nil {
+				err = &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "set " + what + " of VRRP socket", Err: e}
+			}
+		}
+	}
+	if e := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifname); e != nil {
+		return nil, &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "bind VRRP socket", Err: e}
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6) // TC_PRIO_INTERACTIVE: control traffic
+	if key.v6 {
+		set("checksum offset", unix.IPPROTO_IPV6, unix.IPV6_CHECKSUM, 6)
+		set("multicast loop", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0)
+		set("multicast interface", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, key.ifindex)
+		set("multicast hops", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, wire.TTL)
+		set("unicast hops", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, wire.TTL)
+		set("traffic class", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, wire.TOS)
+		set("hop limit reporting", unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
+		set("destination reporting", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
+	} else {
+		set("header inclusion", unix.IPPROTO_IP, unix.IP_HDRINCL, 1)
+		set("multicast loop", unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+		if err == nil {
+			if e := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(key.ifindex)}); e != nil {
+				err = &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "set multicast interface of VRRP socket", Err: e}
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{}}, nil
+}
+
+func socketErrorKind(err error) SetupErrorKind {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return NoPermission
+	case errors.Is(err, unix.ENODEV):
+		return NoInterface
+	}
+	return NoSocket
+}
+
+// join enters a multicast group, counting how many instances want it.
+func (s *socket) join(group netip.Addr) error {
+	s.groups[group]++
+	if s.groups[group] > 1 {
+		return nil
+	}
+	if err := s.membership(group, true); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		delete(s.groups, group)
+		return fmt.Errorf("join %s: %w", group, err)
+	}
+	return nil
+}
+
+func (s *socket) leave(group netip.Addr) {
+	if s.groups[group]--; s.groups[group] <= 0 {
+		delete(s.groups, group)
+		_ = s.membership(group, false)
+	}
+}
+
+func (s *socket) membership(group netip.Addr, in bool) error {
+	if s.key.v6 {
+		opt := unix.IPV6_LEAVE_GROUP
+		if in {
+			opt = unix.IPV6_JOIN_GROUP
+		}
+		return unix.SetsockoptIPv6Mreq(s.fd, unix.IPPROTO_IPV6, opt,
+			&unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(s.key.ifindex)})
+	}
+	opt := unix.IP_DROP_MEMBERSHIP
+	if in {
+		opt = unix.IP_ADD_MEMBERSHIP
+	}
+	return unix.SetsockoptIPMreqn(s.fd, unix.IPPROTO_IP, opt, &unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(s.key.ifindex)})
+}
+
+// receive reads the socket until it is closed, handing batches over to the owner. Two readers take turns, so that the next batch is
+// read while the owner works on the last.
+func (s *socket) receive(to chan<- packets, back <-chan *batch.Reader, done <-chan struct{}, wg *sync.WaitGroup) {
+	defer wg.Done()
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	var (
+		r    *batch.Reader
+		n    int
+		rerr error
+	)
+	read := func(fd uintptr) bool {
+		n, rerr = r.Read(int(fd))
+		return !errors.Is(rerr, batch.ErrAgain)
+	}
+	for {
+		select {
+		case r = <-back:
+		case <-done:
+			return
+		}
+		if raw.Read(read) != nil || errors.Is(rerr, syscall.EBADF) {
+			return
+		}
+		// Errors of the socket (ENETDOWN while the interface is down) are read off by the call itself.
+		select {
+		case to <- packets{s, r, n}:
+		case <-done:
+			return
+		}
+	}
+}
+
+// flush sends what is queued.
+func (s *socket) flush() error {
+	for i, in := range s.queued {
+		in.queued = false
+		s.queued[i] = nil
+	}
+	s.queued = s.queued[:0]
+	n, err := s.out.Flush(s.fd)
+	if err == nil {
+		s.failed = 0
+		return nil
+	}
+	s.failed += n
+	return err
+}
