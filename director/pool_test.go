@@ -317,10 +317,16 @@ func TestStopIsSilentWithoutOmega(t *testing.T) {
 	p := newPool(vs, poolOptions{})
 	p.start()
 	p.result(1, 0, up(false))
-	expect(t, "no omega", p.stop(), "")
+	expect(t, "no omega", p.stop(), `
+	> Shutting down service [10.1.0.1]:tcp:80 from VS [10.2.0.1]:tcp:80
+	> Shutting down service [10.1.0.2]:tcp:80 from VS [10.2.0.1]:tcp:80
+	`)
 	vs.Omega = true
+	p.rs[1].cfg.Inhibit = true
 	expect(t, "omega", p.stop(), `
+	> Shutting down service [10.1.0.1]:tcp:80 from VS [10.2.0.1]:tcp:80
 	RS [10.1.0.1]:tcp:80 [10.2.0.1]:tcp:80 DOWN (rs_down) mail: Shutting down
+	> Shutting down (inhibited) service [10.1.0.2]:tcp:80 from VS [10.2.0.1]:tcp:80
 	VS [10.2.0.1]:tcp:80 DOWN (q_down) mail: Shutting down
 	`)
 }

@@ -301,24 +301,20 @@ func (r *RealServer) dest(weight int) ipvs.Dest {
 }
 
 // stop is the end of the daemon. Only with omega does anybody hear of it.
-func (p *pool) stop() []action {
-	if !p.vs.Omega {
-		return nil
-	}
-	return p.leave("Shutting down")
-}
+func (p *pool) stop() []action { return p.leave("Shutting down", p.vs.Omega) }
 
 // remove is the end of a virtual server that the new configuration does not have.
-func (p *pool) remove() []action { return p.leave("Removing") }
+func (p *pool) remove() []action { return p.leave("Removing", true) }
 
-func (p *pool) leave(why string) []action {
+func (p *pool) leave(why string, tell bool) []action {
 	var out []action
 	for _, m := range p.rs {
-		if m.alive {
+		out = append(out, p.goneLog(m, why))
+		if m.alive && tell {
 			out = append(out, p.goneEvent(m, why))
 		}
 	}
-	if p.up {
+	if p.up && tell {
 		p.up = false
 		out = append(out, p.vsEvent(false, why))
 	}
@@ -350,7 +346,7 @@ func (p *pool) reload(old *pool) []action {
 		if kept[o] {
 			continue
 		}
-		out = append(out, logf(o, "Removing service %s from VS %s", o.cfg.Name, p.vs.Name))
+		out = append(out, old.goneLog(o, "Removing"))
 		if o.alive {
 			gone = append(gone, old.goneEvent(o, "Removing"))
 		}
@@ -434,6 +430,15 @@ func (p *pool) rsEvent(m *member, up bool, reason string) action {
 		}
 	}
 	return action{event: e}
+}
+
+// goneLog names a server that leaves for good; one that stayed in with weight 0 is called inhibited.
+func (p *pool) goneLog(m *member, why string) action {
+	inhibited := ""
+	if m.cfg.Inhibit && !m.alive {
+		inhibited = "(inhibited) "
+	}
+	return logf(m, "%s %sservice %s from VS %s", why, inhibited, m.cfg.Name, p.vs.Name)
 }
 
 func (p *pool) goneEvent(m *member, why string) action {
