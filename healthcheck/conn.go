@@ -377,6 +377,9 @@ func words(err error, timeout time.Duration) string {
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		if timeout <= 0 {
+			return "timeout"
+		}
 		return "timeout after " + timeout.String()
 	case errors.Is(err, io.EOF):
 		return "connection closed by the server"

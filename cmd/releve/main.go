@@ -18,10 +18,13 @@ type subcommand struct {
 }
 
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
-var subcommands = []subcommand{}
+var subcommands = []subcommand{genhashCommand}
 
 func run(argv []string, stdout, stderr io.Writer) int {
 	face := filepath.Base(argv[0])
+	if face == "genhash" {
+		return genhashFace(face, argv[1:], stdout, stderr)
+	}
 	if face != "keepalived" && face != "genhash" && len(argv) > 1 {
 		for _, c := range subcommands {
 			if c.name == argv[1] {
