@@ -317,7 +317,7 @@ func (d *Director) work(ctx context.Context) {
 		d.tell(post)
 		ops, post = nil, nil
 	}
-	for _, m := range q {
+	for k, m := range q {
 		switch m := m.(type) {
 		case healthcheck.Result:
 			ref, ok := d.byID[m.ID]
@@ -336,7 +336,10 @@ func (d *Director) work(ctx context.Context) {
 			d.setLocal(ctx, m)
 		case reloadReq:
 			flush()
-			m.done <- d.reload(ctx, m.cfg)
+			old := d.byID
+			err := d.reload(ctx, m.cfg)
+			d.rename(old, q[k+1:])
+			m.done <- err
 		case snapshotReq:
 			flush()
 			m.done <- d.snapshot()
@@ -347,6 +350,29 @@ func (d *Director) work(ctx context.Context) {
 		}
 	}
 	flush()
+}
+
+// rename gives the results of checkers that went on through a reload the names that these have now. All that waits was reported before.
+func (d *Director) rename(old map[string]checkRef, rest []any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range [][]any{rest, d.queue} {
+		for k := range q {
+			r, ok := q[k].(healthcheck.Result)
+			if !ok {
+				continue
+			}
+			ref, ok := old[r.ID]
+			if !ok {
+				continue
+			}
+			r.ID = ""
+			if next := ref.p.rs[ref.i].checks[ref.j].next; next != nil {
+				r.ID = next.cfg.ID
+			}
+			q[k] = r
+		}
+	}
 }
 
 // commit writes and remembers what was refused.

@@ -108,8 +108,10 @@ type checkState struct {
 	// (misc_dynamic), the weight it wants.
 	diff     int
 	absolute bool
-	reason   string
-	at       time.Time
-	latency  time.Duration
-	changes  uint64
+	// next is the same checker after a reload.
+	next    *checkState
+	reason  string
+	at      time.Time
+	latency time.Duration
+	changes uint64
 }

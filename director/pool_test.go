@@ -495,3 +495,15 @@ func walk(t *testing.T, rnd *rand.Rand, events int) {
 		}
 	}
 }
+
+func TestAbsoluteWeightsFollowTheConfiguredOneThroughAReload(t *testing.T) {
+	old := newPool(virtual(1, 0, server(1, 10, false, false)), poolOptions{})
+	old.start()
+	old.result(0, 0, healthcheck.Result{Up: true, HasWeight: true, Absolute: true, Weight: 3}) // 7 less
+	old.result(0, 1, healthcheck.Result{Up: true, HasWeight: true, Weight: 2})
+	if w := old.rs[0].weight; w != 5 {
+		t.Errorf("weight %d, want 10-7+2", w)
+	}
+	next := newPool(virtual(1, 0, server(1, 20, false, false)), poolOptions{})
+	expect(t, "a new configured weight", next.reload(old), "= 1:5\n")
+}

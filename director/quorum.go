@@ -2,7 +2,6 @@ package director
 
 import (
 	"fmt"
-	"reflect"
 
 	"releve/healthcheck"
 	"releve/ipvs"
@@ -379,7 +378,7 @@ func (m *member) carry(o *member) {
 				used[k] = true
 				cfg := c.cfg
 				*c = *oc
-				c.cfg = cfg
+				c.cfg, oc.next = cfg, c
 				return true
 			}
 		}
@@ -387,7 +386,7 @@ func (m *member) carry(o *member) {
 	}
 	var fresh []*checkState
 	for _, c := range m.checks {
-		if !match(c, sameChecker) {
+		if !match(c, healthcheck.Same) {
 			fresh = append(fresh, c)
 		}
 	}
@@ -402,19 +401,6 @@ func (m *member) carry(o *member) {
 		c.up = !lostFailure
 	}
 	m.settle()
-}
-
-// sameChecker reports whether two checkers are one and the same to a reload: type and parameters, not the name they go by.
-func sameChecker(a, b *healthcheck.Config) bool {
-	if a == b {
-		return true
-	}
-	if a.Type != b.Type || a.Addr != b.Addr {
-		return false
-	}
-	x, y := *a, *b
-	x.ID, y.ID = "", ""
-	return reflect.DeepEqual(&x, &y)
 }
 
 func (p *pool) rsEvent(m *member, up bool, reason string) action {

@@ -52,14 +52,16 @@ type RealServerStatus struct {
 
 // CheckerStatus is a checker's last verdict.
 type CheckerStatus struct {
-	ID      string
-	Up      bool
-	Ran     bool
-	Reason  string
-	Diff    int
-	At      time.Time
-	Latency time.Duration
-	Changes uint64
+	ID     string
+	Up     bool
+	Ran    bool
+	Reason string
+	// Weight is its share in the dynamic weight: a difference to the configured one, or with Absolute the weight that it asks for.
+	Weight   int
+	Absolute bool
+	At       time.Time
+	Latency  time.Duration
+	Changes  uint64
 }
 
 func (d *Director) snapshot() *Snapshot {
@@ -92,7 +94,7 @@ func (p *pool) status(services []*service) VirtualServerStatus {
 	for _, m := range p.rs {
 		r := RealServerStatus{Config: m.cfg, Alive: m.alive, InTable: m.alive && !p.sorry || m.cfg.Inhibit, Weight: m.weight, FailedCheckers: m.failed}
 		for _, c := range m.checks {
-			r.Checkers = append(r.Checkers, CheckerStatus{ID: c.cfg.ID, Up: c.up, Ran: c.ran, Reason: c.reason, Diff: c.diff, At: c.at,
+			r.Checkers = append(r.Checkers, CheckerStatus{ID: c.cfg.ID, Up: c.up, Ran: c.ran, Reason: c.reason, Weight: c.diff, Absolute: c.absolute, At: c.at,
 				Latency: c.latency, Changes: c.changes})
 		}
 		v.RealServers = append(v.RealServers, r)

@@ -99,7 +99,7 @@ func (r *Runner) Set(ctx context.Context, cfgs []*Config) {
 	var news []*Config
 	for _, cfg := range cfgs {
 		c := old[cfg.ID]
-		if c == nil || kept[c] || !same(c.cfg, cfg) {
+		if c == nil || kept[c] || !Same(c.cfg, cfg) {
 			news = append(news, cfg)
 			r.order = append(r.order, nil)
 			continue
@@ -175,7 +175,7 @@ func server(id string) string {
 func take(from map[string][]*checker, cfg *Config) *checker {
 	key := server(cfg.ID)
 	for i, c := range from[key] {
-		if same(c.cfg, cfg) {
+		if Same(c.cfg, cfg) {
 			from[key] = append(from[key][:i:i], from[key][i+1:]...)
 			return c
 		}
@@ -183,8 +183,9 @@ func take(from map[string][]*checker, cfg *Config) *checker {
 	return nil
 }
 
-// same reports whether two configurations check the same thing in the same way; how often and how patiently does not count.
-func same(a, b *Config) bool {
+// Same reports whether two configurations check the same thing in the same way; their names, how often and how patiently do not
+// count. A checker goes on with its state through a reload if this holds.
+func Same(a, b *Config) bool {
 	if a == b {
 		return true
 	}
