@@ -1,0 +1,533 @@
+package nft_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os/exec"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"releve/internal/testneed"
+	"releve/ipvs"
+	"releve/ipvs/nft"
+	"releve/lab"
+)
+
+// rig is a client, a director with a plane, and three servers behind it.
+type rig struct {
+	*testing.T
+	lab      *lab.Lab
+	client   *lab.Host
+	director *lab.Host
+	servers  []*lab.Host
+	plane    *nft.Plane
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	testneed.Need(t, "root", "netns", "nft")
+	l, err := lab.New()
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Close()) })
+	r := &rig{T: t, lab: l}
+	public, err := l.Bridge("public")
+	must(t, err)
+	private, err := l.Bridge("private")
+	must(t, err)
+	r.client, err = l.Host("client")
+	must(t, err)
+	must(t, l.Plug(r.client, "eth0", public, "10.0.1.2/24", "10.0.1.3/24", "fd00:1::2/64"))
+	r.director, err = l.Host("director")
+	must(t, err)
+	must(t, r.director.Sysctl("net.ipv4.ip_forward", "1"))
+	must(t, r.director.Sysctl("net.ipv6.conf.all.forwarding", "1"))
+	must(t, l.Plug(r.director, "eth0", public, "10.0.1.1/24", "10.0.1.10/24", "fd00:1::1/64", "fd00:1::10/64"))
+	must(t, l.Plug(r.director, "eth1", private, "10.0.2.1/24", "fd00:2::1/64"))
+	for i := 1; i <= 3; i++ {
+		s, err := l.Host(fmt.Sprintf("web%d", i))
+		must(t, err)
+		must(t, l.Plug(s, "eth0", private, fmt.Sprintf("10.0.2.1%d/24", i), fmt.Sprintf("fd00:2::1%d/64", i)))
+		must(t, s.Route("default", "10.0.2.1"))
+		must(t, s.Route("::/0", "fd00:2::1"))
+		_, err = s.Web(":80", fmt.Sprintf("Web %d", i))
+		must(t, err)
+		r.servers = append(r.servers, s)
+	}
+	r.plane = r.open()
+	return r
+}
+
+func (r *rig) open() *nft.Plane {
+	r.Helper()
+	var p *nft.Plane
+	must(r, r.director.Do(func() (err error) { p, err = nft.Open(); return }))
+	r.Cleanup(func() { p.Close() })
+	return p
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) read() ipvs.Table {
+	r.Helper()
+	var tab ipvs.Table
+	must(r, r.director.Do(func() (err error) { tab, err = r.plane.Read(r.Context()); return }))
+	return tab
+}
+
+// want brings the table to the services given, as a director does: read, compare, write the difference, and compare again.
+func (r *rig) want(services ...ipvs.Service) {
+	r.Helper()
+	t := ipvs.Table{Services: services}
+	must(r, r.director.Do(func() error {
+		have, err := r.plane.Read(r.Context())
+		if err != nil {
+			return err
+		}
+		for _, e := range r.plane.Apply(r.Context(), ipvs.Diff(have, t)) {
+			return fmt.Errorf("%+v: %w", e.Op, e.Err)
+		}
+		return nil
+	}))
+	if ops := ipvs.Diff(r.read(), t); len(ops) > 0 {
+		r.Fatalf("the table read back differs from the one applied: %+v\n%s", ops, r.nft("list", "ruleset"))
+	}
+}
+
+// nft runs the nft tool in the director, for messages.
+func (r *rig) nft(args ...string) string {
+	var out []byte
+	_ = r.director.Do(func() (err error) { out, err = exec.Command("nft", args...).CombinedOutput(); return })
+	return string(out)
+}
+
+func vs(addr string, proto ipvs.Protocol, sched string, dests ...ipvs.Dest) ipvs.Service {
+	ap := netip.MustParseAddrPort(addr)
+	f, gran := ipvs.IPv4, uint8(32)
+	if ap.Addr().Is6() {
+		f, gran = ipvs.IPv6, 128
+	}
+	return ipvs.Service{
+		ServiceKey: ipvs.ServiceKey{Family: f, Protocol: proto, Addr: ap.Addr(), Port: ap.Port()},
+		Scheduler:  sched, Granularity: gran, Dests: dests,
+	}
+}
+
+func rs(addr string, weight int) ipvs.Dest {
+	ap := netip.MustParseAddrPort(addr)
+	return ipvs.Dest{DestKey: ipvs.DestKey{Addr: ap.Addr(), Port: ap.Port()}, Weight: weight}
+}
+
+// get asks once and gives the body, or the error.
+func (r *rig) get(from *lab.Host, addr, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	c, err := from.Dial(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprintf(c, "GET %s HTTP/1.0\r\n\r\n", path)
+	b, err := io.ReadAll(c)
+	if err != nil {
+		return "", err
+	}
+	_, body, _ := strings.Cut(string(b), "\r\n\r\n")
+	return strings.TrimSpace(body), nil
+}
+
+// gets asks n times and gives the servers as digits.
+func (r *rig) gets(addr string, n int) string {
+	r.Helper()
+	out := ""
+	for range n {
+		body, err := r.get(r.client, addr, "/")
+		if err != nil {
+			r.Fatalf("after %q: %v\n%s", out, err, r.nft("list", "ruleset"))
+		}
+		out += strings.TrimPrefix(body, "Web ")
+	}
+	return out
+}
+
+func TestRoundRobinIsStrictAndInTheKernelSchedulersOrder(t *testing.T) {
+	r := newRig(t)
+	r.want(vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 7), rs("10.0.2.13:80", 1)))
+	if got := r.gets("10.0.1.10:80", 9); got != "321321321" {
+		t.Errorf("servers %s, want 321321321", got)
+	}
+}
+
+func TestWeightedRoundRobinGivesEachItsWeight(t *testing.T) {
+	r := newRig(t)
+	r.want(vs("10.0.1.10:80", ipvs.TCP, "wrr", rs("10.0.2.11:80", 3), rs("10.0.2.12:80", 1), rs("10.0.2.13:80", 1)))
+	if got := r.gets("10.0.1.10:80", 10); got != "1132111321" {
+		t.Errorf("servers %s, want 1132111321", got)
+	}
+}
+
+func TestTheClientsAddressReachesTheServer(t *testing.T) {
+	r := newRig(t)
+	r.want(vs("10.0.1.10:8080", ipvs.TCP, "rr", rs("10.0.2.11:80", 1)))
+	if got, err := r.get(r.client, "10.0.1.10:8080", "/who"); err != nil || got != "Web 1 10.0.1.2" {
+		t.Errorf("%q %v, want Web 1 10.0.1.2 through a translated port", got, err)
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	r := newRig(t)
+	r.want(vs("[fd00:1::10]:80", ipvs.TCP, "wrr", rs("[fd00:2::11]:80", 2), rs("[fd00:2::12]:80", 1)))
+	if got := r.gets("[fd00:1::10]:80", 6); got != "121121" {
+		t.Errorf("servers %s, want 121121", got)
+	}
+	r.want(vs("[fd00:1::10]:80", ipvs.TCP, "rr"))
+	if _, err := r.get(r.client, "[fd00:1::10]:80", "/"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("without a server: %v, want connection refused", err)
+	}
+}
+
+func TestWithoutAServerTheClientIsRefused(t *testing.T) {
+	r := newRig(t)
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr")
+	r.want(s)
+	refused := func(why string) {
+		t.Helper()
+		if _, err := r.get(r.client, "10.0.1.10:80", "/"); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: %v, want connection refused", why, err)
+		}
+	}
+	refused("no server")
+	s.Dests = []ipvs.Dest{rs("10.0.2.11:80", 0)}
+	r.want(s)
+	refused("only a server of weight 0")
+	s.Dests[0].Weight = 1
+	r.want(s)
+	if got := r.gets("10.0.1.10:80", 1); got != "1" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// echo starts a server that answers each line with its name.
+func (r *rig) echo(h *lab.Host, addr, name string) {
+	l, err := h.Listen("tcp", addr)
+	must(r, err)
+	r.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				sc := bufio.NewScanner(c)
+				for sc.Scan() {
+					fmt.Fprintf(c, "%s %s\n", name, sc.Text())
+				}
+				c.Close()
+			}()
+		}
+	}()
+}
+
+func TestAnEstablishedConnectionKeepsItsServerWhateverHappensToTheTable(t *testing.T) {
+	r := newRig(t)
+	for i, s := range r.servers {
+		r.echo(s, ":7", fmt.Sprint(i+1))
+	}
+	s := vs("10.0.1.10:7", ipvs.TCP, "wrr", rs("10.0.2.12:7", 1))
+	other := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
+	r.want(s)
+	c, err := r.client.Dial(t.Context(), "tcp", "10.0.1.10:7")
+	must(t, err)
+	defer c.Close()
+	in := bufio.NewScanner(c)
+	says := func(when string) {
+		t.Helper()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		fmt.Fprintf(c, "%s\n", when)
+		if !in.Scan() || in.Text() != "2 "+when {
+			t.Fatalf("%s: %q %v", when, in.Text(), in.Err())
+		}
+	}
+	says("at first")
+	s.Dests = append(s.Dests, rs("10.0.2.11:7", 5), rs("10.0.2.13:7", 5))
+	r.want(s)
+	says("with more servers")
+	s.Dests[0].Weight = 100
+	s.Dests = s.Dests[:2]
+	r.want(s, other)
+	says("with other weights, one server less and another service")
+	s.Scheduler = "sh"
+	r.want(other, s)
+	says("with another scheduler")
+	s.Dests[0].Weight = 0
+	r.want(s)
+	says("drained")
+	for range 3 {
+		n, err := r.client.Dial(t.Context(), "tcp", "10.0.1.10:7")
+		must(t, err)
+		fmt.Fprintln(n, "x")
+		got, _ := bufio.NewReader(n).ReadString('\n')
+		n.Close()
+		if got != "1 x\n" {
+			t.Errorf("a new connection went to %q, want the server that is not drained", got)
+		}
+	}
+	if tab := r.read(); tab.Services[0].Dests[0].Active != 1 {
+		t.Errorf("drained server has %d active connections, want 1", tab.Services[0].Dests[0].Active)
+	}
+	s.Dests = s.Dests[1:]
+	r.want(s)
+	says("although its server is out of the table")
+}
+
+func TestUDPFlowsStayAndMoveWhenTheirServerIsRemoved(t *testing.T) {
+	r := newRig(t)
+	for i, s := range r.servers {
+		pc, err := s.ListenPacket("udp", ":5353")
+		must(t, err)
+		t.Cleanup(func() { pc.Close() })
+		go func() {
+			b := make([]byte, 1500)
+			for {
+				n, from, err := pc.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = pc.WriteTo(fmt.Appendf(nil, "%d %s", i+1, b[:n]), from)
+			}
+		}()
+	}
+	// The client speaks before there is a service: its flow is already tracked when the service comes.
+	pc, err := r.client.ListenPacket("udp", "10.0.1.2:4000")
+	must(t, err)
+	defer pc.Close()
+	vip := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.0.1.10:53"))
+	asked := 0
+	ask := func() string {
+		t.Helper()
+		asked++
+		q := fmt.Sprint("q", asked)
+		_, err := pc.WriteTo([]byte(q), vip)
+		must(t, err)
+		b := make([]byte, 1500)
+		_ = pc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for {
+			n, from, err := pc.ReadFrom(b)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, r.nft("list", "ruleset"))
+			}
+			if server, a, _ := strings.Cut(string(b[:n]), " "); a == q {
+				if from.String() != vip.String() {
+					t.Errorf("answer from %v, want %v", from, vip)
+				}
+				return server
+			}
+		}
+	}
+	r.want(vs("10.0.1.10:80", ipvs.TCP, "rr"))
+	_, err = pc.WriteTo([]byte("nobody"), vip)
+	must(t, err)
+	s := vs("10.0.1.10:53", ipvs.UDP, "rr", rs("10.0.2.11:5353", 1), rs("10.0.2.12:5353", 1))
+	r.want(s)
+	first := ask()
+	for range 4 {
+		if got := ask(); got != first {
+			t.Errorf("flow went from %s to %s", first, got)
+		}
+	}
+	left := 0
+	if first == "1" {
+		left = 1
+	}
+	s.Dests = s.Dests[left : left+1]
+	r.want(s)
+	if got := ask(); got == first {
+		t.Errorf("flow still goes to %s, which is gone", got)
+	}
+}
+
+func TestServicesByMark(t *testing.T) {
+	r := newRig(t)
+	s := ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7}, Scheduler: "rr", Granularity: 32,
+		Dests: []ipvs.Dest{rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 1)}}
+	s6 := ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv6, FWMark: 7}, Scheduler: "rr", Granularity: 128,
+		Dests: []ipvs.Dest{rs("[fd00:2::13]:80", 1)}}
+	r.want(s, s6)
+	r.nft("add", "table", "inet", "marker")
+	r.nft("add", "chain", "inet", "marker", "pre", "{ type filter hook prerouting priority mangle; }")
+	r.nft("add", "rule", "inet", "marker", "pre", "tcp", "dport", "{8001, 8002}", "meta", "mark", "set", "7")
+	got := r.gets("10.0.1.10:8001", 2) + r.gets("10.0.1.10:8002", 2) + r.gets("[fd00:1::10]:8001", 1)
+	if got != "21213" {
+		t.Errorf("servers %s, want 21213", got)
+	}
+	if tab := r.read(); tab.Services[0].Stats.Conns != 4 {
+		t.Errorf("%d connections counted, want 4", tab.Services[0].Stats.Conns)
+	}
+	r.want()
+	if out := r.nft("list", "tables"); strings.Contains(out, "releve") || !strings.Contains(out, "marker") {
+		t.Errorf("tables after the last service left: %s", out)
+	}
+}
+
+func TestSourceHashKeepsAClientAndPersistenceOutlivesMoreServers(t *testing.T) {
+	r := newRig(t)
+	all := []ipvs.Dest{rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 1), rs("10.0.2.13:80", 1)}
+	sh := vs("10.0.1.10:80", ipvs.TCP, "sh", all...)
+	p := vs("10.0.1.10:81", ipvs.TCP, "rr", all[0], all[1])
+	p.Flags, p.Timeout = ipvs.Persistent, 300*time.Second
+	r.want(sh, p)
+	if got := r.gets("10.0.1.10:80", 6); strings.Count(got, got[:1]) != 6 {
+		t.Errorf("source hash sent one client to %s", got)
+	}
+	got := r.gets("10.0.1.10:81", 5)
+	if strings.Count(got, got[:1]) != 5 {
+		t.Fatalf("persistent client went to %s", got)
+	}
+	p.Dests = all
+	r.want(sh, p)
+	if again := r.gets("10.0.1.10:81", 3); again != got[:3] {
+		t.Errorf("with another server the client went to %s, was on %s", again, got[:1])
+	}
+	// A successor of the plane knows the client still.
+	r.plane = r.open()
+	p.Dests = []ipvs.Dest{rs("10.0.2.11:80", 2), all[1], all[2]}
+	r.want(sh, p)
+	if again := r.gets("10.0.1.10:81", 3); again != got[:3] {
+		t.Errorf("after a restart the client went to %s, was on %s", again, got[:1])
+	}
+	// Its server leaves: it sticks to another one.
+	i := int(got[0] - '1')
+	p.Dests = append(append([]ipvs.Dest{}, p.Dests[:i]...), p.Dests[i+1:]...)
+	r.want(sh, p)
+	now := r.gets("10.0.1.10:81", 4)
+	if now[0] == got[0] || strings.Count(now, now[:1]) != 4 {
+		t.Errorf("when server %s left the client went to %s", got[:1], now)
+	}
+}
+
+func TestASuccessorAdoptsTheTableWithItsCounters(t *testing.T) {
+	r := newRig(t)
+	want := []ipvs.Service{
+		vs("10.0.1.10:80", ipvs.TCP, "wlc", rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 0)),
+		vs("10.0.1.10:53", ipvs.UDP, "rr"),
+		vs("10.0.1.10:9", ipvs.SCTP, "rr", rs("10.0.2.11:9", 1)),
+		vs("[fd00:1::10]:443", ipvs.TCP, "mh", rs("[fd00:2::11]:443", 65535)),
+	}
+	want[0].Flags, want[0].Timeout, want[0].Granularity = ipvs.Persistent|ipvs.SchedFlag1, 50*time.Second, 24
+	want[0].Dests[0].Upper, want[0].Dests[0].Lower = 100, 50
+	r.want(want...)
+	r.gets("10.0.1.10:80", 3)
+	if err := r.plane.Close(); err != nil {
+		t.Error(err)
+	}
+	r.plane = r.open()
+	if ops := ipvs.Diff(r.read(), ipvs.Table{Services: want}); len(ops) > 0 {
+		t.Errorf("a successor would write %+v", ops)
+	}
+	r.want(want...)
+	r.gets("10.0.1.10:80", 1)
+	tab := r.read()
+	s, d := tab.Services[0].Stats, tab.Services[0].Dests[0].Stats
+	if s.Conns != 4 || s != d {
+		t.Errorf("service counted %+v, its only server %+v, want 4 connections", s, d)
+	}
+	// Each exchange is at least SYN, ACK, request, ACK, FIN in and SYN+ACK, answer, FIN out.
+	if s.InPkts < 16 || s.OutPkts < 12 || s.InBytes < 40*s.InPkts || s.OutBytes < 40*s.OutPkts {
+		t.Errorf("counted %+v for four exchanges", s)
+	}
+}
+
+func TestAForeignTableIsLeftAloneAndAFlushedOneIsRestored(t *testing.T) {
+	r := newRig(t)
+	r.nft("add", "table", "inet", "foreign")
+	r.nft("add", "chain", "inet", "foreign", "keep", "{ type filter hook input priority 0; }")
+	r.nft("add", "rule", "inet", "foreign", "keep", "counter")
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
+	r.want(s)
+	must(t, r.director.Do(func() error { return r.plane.Flush(t.Context()) }))
+	if out := r.nft("list", "ruleset"); !strings.Contains(out, "foreign") || !strings.Contains(out, "counter packets") || strings.Contains(out, "releve") {
+		t.Errorf("after a flush:\n%s", out)
+	}
+	r.want(s)
+	r.nft("delete", "table", "inet", "releve")
+	// A write that counts on what is gone fails by itself and does not stop the others.
+	must(t, r.director.Do(func() error {
+		ops := []ipvs.Op{
+			{Kind: ipvs.AddDest, Service: s, Dest: rs("10.0.2.12:80", 1)},
+			{Kind: ipvs.AddService, Service: vs("10.0.1.10:81", ipvs.TCP, "rr")},
+		}
+		errs := r.plane.Apply(t.Context(), ops)
+		if len(errs) != 1 || errs[0].Op.Kind != ipvs.AddDest || !errors.Is(errs[0].Err, syscall.ESRCH) {
+			return fmt.Errorf("failures %+v, want the first write only, with no such service", errs)
+		}
+		return nil
+	}))
+	r.want(s)
+	if got := r.gets("10.0.1.10:80", 1); got != "1" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestALocalClientIsServedAndAForeignAddressIsNotInTheWay(t *testing.T) {
+	r := newRig(t)
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
+	// The second service's address belongs to web3: a director that only forwards to it must not catch it.
+	r.want(s, vs("10.0.2.13:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1)))
+	if got, err := r.get(r.director, "10.0.1.10:80", "/"); err != nil || got != "Web 1" {
+		t.Errorf("from the director itself: %q %v", got, err)
+	}
+	must(t, r.client.Route("10.0.2.0/24", "10.0.1.1"))
+	if got := r.gets("10.0.2.13:80", 1); got != "3" {
+		t.Errorf("an address that is not local was caught: server %s", got)
+	}
+}
+
+func TestWhatItRefuses(t *testing.T) {
+	r := newRig(t)
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr")
+	dr := rs("10.0.2.11:80", 1)
+	dr.Forward = ipvs.DR
+	odd := vs("10.0.1.10:80", 51, "rr")
+	must(t, r.director.Do(func() error {
+		errs := r.plane.Apply(t.Context(), []ipvs.Op{
+			{Kind: ipvs.AddService, Service: odd},
+			{Kind: ipvs.AddService, Service: s},
+			{Kind: ipvs.AddService, Service: s},
+			{Kind: ipvs.AddDest, Service: s, Dest: dr},
+			{Kind: ipvs.AddDest, Service: s, Dest: rs("[fd00:2::11]:80", 1)},
+			{Kind: ipvs.AddDest, Service: s, Dest: rs("10.0.2.12:80", 1)},
+			{Kind: ipvs.DelDest, Service: s, Dest: rs("10.0.2.13:80", 1)},
+		})
+		var got []error
+		for _, e := range errs {
+			got = append(got, e.Err)
+		}
+		want := []error{syscall.EPROTONOSUPPORT, syscall.EEXIST, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.ENOENT}
+		for i, w := range want {
+			if i >= len(got) || !errors.Is(got[i], w) {
+				return fmt.Errorf("errors %v, want %v", got, want)
+			}
+		}
+		return nil
+	}))
+	if got := r.gets("10.0.1.10:80", 2); got != "22" {
+		t.Errorf("servers %s, want 22", got)
+	}
+	if tab := r.read(); len(tab.Services) != 1 || !reflect.DeepEqual(tab.Services[0].Dests[0].DestKey, rs("10.0.2.12:80", 1).DestKey) {
+		t.Errorf("table %+v", tab)
+	}
+}

@@ -1,0 +1,163 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// markVar marks processes of a lab in their environment: the process that made the lab and when that was started.
+const markVar = "RELEVE_LAB"
+
+// Process is a program that runs in a host.
+type Process struct {
+	Host *Host
+	Argv []string
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	mu    sync.Mutex
+	lines []string
+	err   error
+}
+
+// Start runs a program in the host. Each line it or its children write is kept, and passed to line, if that is not nil, on a
+// goroutine of its own. The program gets SIGKILL when this process dies.
+func (h *Host) Start(argv []string, line func(string)) (*Process, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, h.wrap(argv[0], err)
+	}
+	p := &Process{Host: h, Argv: argv, done: make(chan struct{})}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	p.cmd.Env = append(os.Environ(), markVar+"="+mark(os.Getpid()))
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	err = h.Do(p.cmd.Start)
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, h.wrap("start "+argv[0], err)
+	}
+	go func() {
+		sc := bufio.NewScanner(r)
+		sc.Buffer(nil, 1<<20)
+		for sc.Scan() {
+			p.mu.Lock()
+			p.lines = append(p.lines, sc.Text())
+			p.mu.Unlock()
+			if line != nil {
+				line(sc.Text())
+			}
+		}
+		r.Close()
+	}()
+	go func() {
+		err := p.cmd.Wait()
+		p.mu.Lock()
+		p.err = err
+		p.mu.Unlock()
+		close(p.done)
+	}()
+	h.mu.Lock()
+	h.procs = append(h.procs, p)
+	h.mu.Unlock()
+	return p, nil
+}
+
+// Pid is the process id, as this process sees it.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the process itself, not to its children.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err is how it ended, as exec.Cmd.Wait says it; nil while it runs.
+func (p *Process) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Lines is what it wrote until now.
+func (p *Process) Lines() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.lines...)
+}
+
+// Stop asks the process to end (SIGTERM) and kills it if it has not ended within grace.
+func (p *Process) Stop(grace time.Duration) {
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	_ = p.Signal(syscall.SIGTERM)
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-p.done:
+	case <-t.C:
+		_ = unix.Kill(p.Pid(), unix.SIGKILL)
+	}
+}
+
+// mark names a process beyond the reuse of its number: pid and start time.
+func mark(pid int) string { return strconv.Itoa(pid) + "-" + startTime(pid) }
+
+// startTime is field 22 of /proc/PID/stat, empty if there is no such process.
+func startTime(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 20 {
+		return ""
+	}
+	return f[19]
+}
+
+// Sweep ends what labs of dead processes left behind and says how many processes that were. It touches nothing else.
+func Sweep() int {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		env, err := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if err != nil {
+			continue
+		}
+		for _, v := range strings.Split(string(env), "\x00") {
+			owner, ok := strings.CutPrefix(v, markVar+"=")
+			if !ok {
+				continue
+			}
+			id, _, _ := strings.Cut(owner, "-")
+			if opid, err := strconv.Atoi(id); err == nil && mark(opid) != owner {
+				if unix.Kill(pid, unix.SIGKILL) == nil {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
