@@ -5,75 +5,11 @@ import (
 	"strings"
 )
 
-// maxLine is the length of a line, and of a line after substitution, beyond which the reference complains and skips it.
+// Bounds of one line.
 const (
-	maxLine     = 1022
-	maxExpanded = 64 << 10
+	maxLine     = 1022     // bytes of a line of a file; the reference skips longer ones too
+	maxExpanded = 64 << 10 // bytes of a line after substitution
 )
-
-// text is a piece of a line with the places it was written at. The first segment begins at 0.
-type text struct {
-	s    string
-	segs []seg
-}
-
-// sub is t[i:j].
-func (t text) sub(i, j int) text {
-	first := len(t.segs) - 1
-	for first > 0 && int(t.segs[first].at) > i {
-		first--
-	}
-	last := first + 1
-	for last < len(t.segs) && int(t.segs[last].at) < j {
-		last++
-	}
-	segs := make([]seg, last-first)
-	for k := range segs {
-		sg := t.segs[first+k]
-		sg.at -= int32(i)
-		if k == 0 {
-			if sg.at < 0 && sg.pos.Col > 0 {
-				sg.pos.Col -= sg.at
-			}
-			sg.at = 0
-		}
-		segs[k] = sg
-	}
-	return text{t.s[i:j], segs}
-}
-
-func (t text) pos(i int) Pos { return placeIn(t.segs, i) }
-
-// join puts texts one behind the other.
-func join(parts ...text) text {
-	var out text
-	for _, p := range parts {
-		if p.s == "" {
-			continue
-		}
-		for _, sg := range p.segs {
-			sg.at += int32(len(out.s))
-			out.segs = append(out.segs, sg)
-		}
-		out.s += p.s
-	}
-	return out
-}
-
-// trim cuts space off both ends.
-func (t text) trim() text {
-	i, j := 0, len(t.s)
-	for i < j && isSpace(t.s[i]) {
-		i++
-	}
-	for j > i && isSpace(t.s[j-1]) {
-		j--
-	}
-	if i == 0 && j == len(t.s) {
-		return t
-	}
-	return t.sub(i, j)
-}
 
 // expandFile takes the lines of one file.
 func (l *loader) expandFile(o int32, s string) {
@@ -85,104 +21,159 @@ func (l *loader) expandFile(o int32, s string) {
 	for n := int32(1); s != "" && !l.full; n++ {
 		raw, rest, _ := strings.Cut(s, "\n")
 		s = rest
-		raw = strings.TrimSuffix(raw, "\r")
-		l.physical(raw, Pos{o, n, 1})
+		l.physical(strings.TrimSuffix(raw, "\r"), Pos{o, n, 1})
 	}
 	l.endDefinition()
 }
 
 // physical takes a line as it stands in a file.
 func (l *loader) physical(raw string, pos Pos) {
-	switch {
-	case strings.IndexByte(raw, 0) >= 0:
-		pos.Col = int32(strings.IndexByte(raw, 0)) + 1
+	if i := strings.IndexByte(raw, 0); i >= 0 {
+		pos.Col = int32(i) + 1
 		l.report(pos, "nul-byte", "NUL byte: line ignored")
 		return
-	case len(raw) > maxLine:
+	}
+	if len(raw) > maxLine {
 		l.report(pos, "line-too-long", fmt.Sprintf("line of %d bytes, at most %d are read: line ignored", len(raw), maxLine))
 		return
 	}
-	if l.def == nil && strings.IndexAny(raw, "$~@#!\"'\\") < 0 {
-		i := 0
-		for i < len(raw) && isSpace(raw[i]) {
-			i++
+	i := 0
+	for i < len(raw) && isSpace(raw[i]) {
+		i++
+	}
+	pos.Col += int32(i)
+	raw = strings.TrimRight(raw[i:], " \t\v\f\r")
+	if l.def == nil {
+		if raw == "" {
+			return
 		}
-		pos.Col += int32(i)
-		raw = strings.TrimRight(raw[i:], " \t\v\f\r")
-		if raw != "" && !strings.HasPrefix(raw, "include") {
+		if !active(raw) { // nearly all lines of a large file
 			l.emit(raw, pos, nil)
 			return
 		}
 	}
-	if raw != "" || l.def != nil {
-		l.take(text{raw, []seg{{0, pos}}})
+	t, open := uncomment(text{raw, []seg{{0, pos}}})
+	if open >= 0 {
+		l.report(t.pos(open), "unmatched-quote", `" without its match on the line`)
 	}
-}
-
-// take processes a line: one of a file, of the value of a parameter, or one round of a sequence.
-func (l *loader) take(t text) {
-	if l.full {
-		return
-	}
-	if l.def != nil {
+	switch {
+	case l.def != nil:
 		l.continueDefinition(t)
-		return
-	}
-	t = t.sub(0, uncomment(t.s)).trim()
-	if t.s == "" || l.define(t) || l.include(t) {
-		return
-	}
-	if t.s[0] == '@' {
-		rest, ok := l.condition(t)
-		if ok {
-			l.take(rest)
+	case t.s != "":
+		if strings.HasSuffix(t.s, "\\") && (t.s[0] != '$' || !definitionStart(t.s)) {
+			t = l.glue(t)
 		}
-		return
+		l.take(t)
 	}
-	if t.s[0] == '~' && l.sequence(t) {
-		return
-	}
-	if i := strings.IndexByte(t.s, '$'); i >= 0 && l.substitute(t) {
-		return
-	}
-	if len(t.segs) == 1 && t.segs[0].pos.Col > 0 {
-		l.emit(t.s, t.segs[0].pos, nil)
-		return
-	}
-	l.emit(t.s, t.segs[0].pos, t.segs)
 }
 
-// emit appends a line to the source.
-func (l *loader) emit(s string, pos Pos, segs []seg) {
-	l.size += len(s) + 1
-	if l.size > maxOutput || len(l.src.lines) >= maxLines {
-		l.full = true
-		l.report(pos, "expansion-limit", fmt.Sprintf("the expanded configuration is larger than %d MiB or %d lines: the rest is ignored",
-			maxOutput>>20, maxLines))
-		return
+// plain says which bytes can be part of a line that needs no work.
+var notPlain = [256]bool{'$': true, '#': true, '!': true, '"': true, '\\': true}
+
+// active reports whether a line needs a closer look: it holds a parameter, a comment, a quote or an escape, or begins like a
+// condition, a sequence, or one of the keywords that steer the reading.
+func active(s string) bool {
+	switch s[0] {
+	case '@', '~', '}':
+		return true
+	case 'i':
+		if strings.HasPrefix(s, "include") {
+			return true
+		}
+	case 'g', 'r':
+		if strings.HasPrefix(s, "global_defs") || strings.HasPrefix(s, "random_seed") {
+			return true
+		}
 	}
-	l.src.segs = append(l.src.segs, segs...)
-	l.src.lines = append(l.src.lines, line{text: s, pos: pos, segEnd: int32(len(l.src.segs))})
+	for i := 0; i < len(s); i++ {
+		if notPlain[s[i]] {
+			return true
+		}
+	}
+	return false
 }
 
-// uncomment is the length of s without its comment, which begins at a `#` or `!` outside quotes.
-func uncomment(s string) int {
-	var quote byte
+// glue takes the space before a backslash at the end of a line, as the reference does outside definitions: the backslash ends the
+// last word, which then rarely is a good one.
+func (l *loader) glue(t text) text {
+	end := len(t.s) - 1
+	l.diags = append(l.diags, Diagnostic{Pos: t.pos(end), Severity: Warning, Code: "line-continuation",
+		Message: `a "\" at the end continues a line only in the definition of a parameter: it becomes part of the last word`})
+	k := end
+	for k > 0 && isSpace(t.s[k-1]) {
+		k--
+	}
+	if k == end || k == 0 {
+		return t
+	}
+	return join(t.sub(0, k), t.sub(end, end+1))
+}
+
+// uncomment cuts off the comment, which begins at a `#` or `!` outside double quotes, and the space before it. A backslash keeps
+// either from beginning one, and goes. open is a quote without its match, -1 if there is none.
+func uncomment(t text) (out text, open int) {
+	open = -1
+	s := t.s
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case c == '\\':
-			i++
-		case quote != 0:
-			if c == quote {
-				quote = 0
+		case c == '\\' && i+1 < len(s):
+			if open < 0 && (s[i+1] == '#' || s[i+1] == '!') {
+				t = join(t.sub(0, i), t.sub(i+1, len(s)))
+				s = t.s
+				continue // past the sign
 			}
-		case c == '"' || c == '\'':
-			quote = c
-		case c == '#' || c == '!':
-			return i
+			i++
+		case c == '"':
+			if open >= 0 {
+				open = -1
+			} else {
+				open = i
+			}
+		case open < 0 && (c == '#' || c == '!'):
+			return t.sub(0, i).trim(), -1
 		}
 	}
-	return len(s)
+	return t, open
+}
+
+// take processes a line without comment: one of a file, of the value of a parameter, or one round of a sequence. It ends when no
+// parameter changes the beginning of the line any more.
+func (l *loader) take(t text) {
+	for again := true; again && !l.full; {
+		if t = t.trim(); strings.HasPrefix(t.s, "@") {
+			var ok bool
+			if t, ok = l.condition(t); !ok {
+				return
+			}
+		}
+		switch {
+		case t.s == "":
+			return
+		case t.s[0] == '$' && l.define(t), t.s[0] == '~' && l.sequence(t):
+			return
+		}
+		t, again = l.substitute(t)
+	}
+	if t = t.trim(); t.s != "" && !l.full && !l.include(t) {
+		l.steer(t.s)
+		l.emit(t.s, t.segs[0].pos, t.segs)
+	}
+}
+
+// steer obeys the keywords of global_defs that change the reading itself.
+func (l *loader) steer(s string) {
+	switch {
+	case strings.HasPrefix(s, "global_defs"):
+		l.inGlobal = true
+	case s[0] == '}':
+		l.inGlobal = false
+	case l.inGlobal && strings.HasPrefix(s, "include_check"):
+		l.check = l.check.adjusted(strings.Fields(s)[1:])
+	case l.inGlobal && strings.HasPrefix(s, "random_seed"):
+		if f := strings.Fields(s); len(f) > 1 {
+			l.seed(f[1])
+		}
+	}
 }
 
 // condition judges `@id rest` and `@^id rest`.
@@ -197,4 +188,35 @@ func (l *loader) condition(t text) (rest text, ok bool) {
 		end++
 	}
 	return t.sub(end, len(t.s)).trim(), (t.s[i:end] == l.id) != not
+}
+
+// emit appends a line to the source. Segments that say no more than pos are not kept.
+func (l *loader) emit(s string, pos Pos, segs []seg) {
+	l.size += len(s) + 1
+	if l.size > maxOutput || len(l.src.lines) >= maxLines {
+		l.stop(pos, fmt.Sprintf("the expanded configuration is larger than %d MiB or %d lines", maxOutput>>20, maxLines))
+		return
+	}
+	if len(segs) > 1 || len(segs) == 1 && pos.Col < 0 {
+		l.src.segs = append(l.src.segs, segs...)
+	}
+	l.src.lines = append(l.src.lines, line{text: s, pos: pos, segEnd: int32(len(l.src.segs))})
+}
+
+// spend counts work, so that no text, however it is made, keeps the machine busy; false when there is none left.
+func (l *loader) spend(n int, pos Pos) bool {
+	l.work += n
+	if l.work > maxWork && !l.full {
+		l.stop(pos, "parameters and sequences expand to too much")
+	}
+	return !l.full
+}
+
+// stop ends the reading.
+func (l *loader) stop(pos Pos, why string) {
+	l.full = true
+	if pos.Col < 0 {
+		pos.Col = -pos.Col
+	}
+	l.report(pos, "expansion-limit", why+": the rest is ignored")
 }

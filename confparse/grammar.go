@@ -188,6 +188,7 @@ func (p *parser) scan() scanned {
 	for ; p.line < len(p.src.lines); p.line, p.at = p.line+1, 0 {
 		text := p.src.lines[p.line].text
 		first := len(p.words)
+		shell := false
 		for {
 			for p.at < len(text) && isSpace(text[p.at]) {
 				p.at++
@@ -204,17 +205,30 @@ func (p *parser) scan() scanned {
 				return scanned{kind: c, pos: pos}
 			}
 			pos := p.src.place(p.line, p.at)
-			word, quoted, end, open := scanWord(text, p.at)
-			if open != 0 {
-				p.report(pos, "unmatched-quote", fmt.Sprintf("%c without its match on the line", open))
+			scan := scanWord
+			if shell {
+				scan = scanShellWord
 			}
-			p.at = end
+			w := scan(text, p.at)
+			p.at = w.end
+			if w.open >= 0 {
+				p.report(p.src.place(p.line, w.open), "unmatched-quote", text[w.open:w.open+1]+" without its match on the line")
+				if !shell {
+					break
+				}
+			}
+			if w.undef {
+				p.report(pos, "undefined-parameter", "a parameter that is not defined")
+			}
+			if len(p.words) == first {
+				shell = shellWords(w.text)
+			}
 			if len(p.words) == cap(p.words) {
 				grown := make([]Word, len(p.words)-first, 1024+len(p.words)-first)
 				copy(grown, p.words[first:])
 				p.words, first = grown, 0
 			}
-			p.words = append(p.words, Word{Text: word, Pos: pos, Quoted: quoted})
+			p.words = append(p.words, Word{Text: w.text, Pos: pos, Quoted: w.quoted})
 		}
 		if len(p.words) > first {
 			p.line, p.at = p.line+1, 0

@@ -4,89 +4,142 @@ import (
 	"strings"
 )
 
-// special says which bytes end the plain part of a word: space, braces, quotes, escapes.
-var special = [256]bool{' ': true, '\t': true, '\v': true, '\f': true, '\r': true, '{': true, '}': true, '"': true, '\'': true, '\\': true}
+// There are two ways to split a line into words. Nearly everywhere only double quotes count: they begin and end a word wherever
+// they stand, and backslashes and single quotes are letters like others. The arguments of the keywords that name a script, or a
+// pattern, follow the rules of the shell: both kinds of quotes can be part of a word, and backslashes escape.
+
+// shellWords reports whether the arguments of a keyword are split as the shell does.
+func shellWords(keyword string) bool {
+	switch keyword {
+	case "script", "notify", "notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted",
+		"notify_master_rx_lower_pri", "notify_up", "notify_down", "quorum_up", "quorum_down", "misc_path", "startup_script",
+		"shutdown_script", "notify_fifo_script", "vrrp_notify_fifo_script", "lvs_notify_fifo_script", "regex":
+		return true
+	}
+	return false
+}
+
+// ends says which bytes end a plain word; shellEnds which ones end the part of a word that needs no work.
+var (
+	ends      = [256]bool{' ': true, '\t': true, '\v': true, '\f': true, '\r': true, '{': true, '}': true, '"': true}
+	shellEnds = [256]bool{' ': true, '\t': true, '\v': true, '\f': true, '\r': true, '{': true, '}': true, '"': true, '\'': true, '\\': true}
+)
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r' }
 
-// scanWord reads the word of text that begins at byte i, which is neither space nor brace. It returns the word after quotes and
-// escapes, whether a quote was part of it, and the byte behind it. Unterminated quotes end with the text; open is then the quote.
-func scanWord(text string, i int) (word string, quoted bool, end int, open byte) {
+// scanned is a word that was split off.
+type scannedWord struct {
+	text   string
+	quoted bool
+	end    int  // the byte behind it
+	open   int  // the quote without a match, -1 without
+	undef  bool // it holds a `${NAME}`, which no parameter replaced
+}
+
+// scanWord splits off the word of s that begins at byte i, which is neither space nor brace.
+func scanWord(s string, i int) scannedWord {
+	w := scannedWord{end: i, open: -1}
+	if s[i] == '"' {
+		n := strings.IndexByte(s[i+1:], '"')
+		if n < 0 {
+			return scannedWord{end: len(s), open: i}
+		}
+		return scannedWord{text: s[i+1 : i+1+n], quoted: true, end: i + n + 2, open: -1}
+	}
+	for w.end < len(s) && !ends[s[w.end]] {
+		w.end++
+		if n := reference(s, w.end); n > 0 {
+			w.end += n
+			w.undef = true
+		}
+	}
+	w.text = s[i:w.end]
+	return w
+}
+
+// reference is the length of the `{NAME}` of a `${NAME}` whose brace is s[i], 0 if there is none.
+func reference(s string, i int) int {
+	if i == 0 || i >= len(s) || s[i] != '{' || s[i-1] != '$' {
+		return 0
+	}
+	end := nameEnd(s, i+1)
+	if end == i+1 || end == len(s) || s[end] != '}' {
+		return 0
+	}
+	return end + 1 - i
+}
+
+// scanShellWord does what scanWord does, by the rules of the shell. Braces end a word within single quotes too.
+func scanShellWord(s string, i int) scannedWord {
 	start := i
-	for i < len(text) && !special[text[i]] {
+	for i < len(s) && !shellEnds[s[i]] {
 		i++
 	}
-	if i == len(text) || isSpace(text[i]) || text[i] == '{' || text[i] == '}' {
-		return text[start:i], false, i, 0 // the common word: no copy
+	if i == len(s) || isSpace(s[i]) || s[i] == '}' || s[i] == '{' && reference(s, i) == 0 {
+		return scannedWord{text: s[start:i], end: i, open: -1} // the common word: no copy
 	}
-	b := make([]byte, i-start, len(text)-start)
-	copy(b, text[start:i])
+	w := scannedWord{open: -1}
+	b := append(make([]byte, 0, len(s)-start), s[start:i]...)
 	var quote byte
-	for i < len(text) {
-		c := text[i]
+	for i < len(s) {
+		c := s[i]
 		switch {
-		case quote == 0 && (isSpace(c) || c == '{' || c == '}'):
-			return string(b), quoted, i, 0
+		case quote != '"' && (c == '{' || c == '}'):
+			if n := reference(s, i); n > 0 {
+				b = append(b, s[i:i+n]...)
+				i += n
+				w.undef = w.undef || quote == 0
+				continue
+			}
+			w.text, w.end = string(b), i
+			return w
+		case quote == 0 && isSpace(c):
+			w.text, w.end = string(b), i
+			return w
 		case c == quote && quote != 0:
-			quote = 0
+			quote, w.open = 0, -1
 			i++
 		case quote == 0 && (c == '"' || c == '\''):
-			quote, quoted = c, true
+			quote, w.open, w.quoted = c, i, true
 			i++
-		case c == '\\' && i+1 < len(text):
-			i, b = unescape(text, i+1, b)
+		case c == '\\' && i+1 < len(s):
+			i, b = unescape(s, i+1, b)
 		default:
 			b = append(b, c)
 			i++
 		}
 	}
-	return string(b), quoted, i, quote
+	w.text, w.end = string(b), i
+	return w
 }
 
-// unescape reads the escape whose letter is text[i] and appends what it stands for.
-func unescape(text string, i int, b []byte) (int, []byte) {
-	c := text[i]
+// unescape reads the escape whose letter is s[i] and appends what it stands for.
+func unescape(s string, i int, b []byte) (int, []byte) {
+	c := s[i]
 	i++
-	switch c {
-	case 'a':
-		return i, append(b, '\a')
-	case 'b':
-		return i, append(b, '\b')
-	case 'E':
-		return i, append(b, 0x1b)
-	case 'f':
-		return i, append(b, '\f')
-	case 'n':
-		return i, append(b, '\n')
-	case 'r':
-		return i, append(b, '\r')
-	case 't':
-		return i, append(b, '\t')
-	case 'v':
-		return i, append(b, '\v')
-	case 'x':
-		n, v := i, byte(0)
-		for n < len(text) {
-			d := strings.IndexByte("0123456789abcdef", text[n]|0x20)
-			if d < 0 || text[n] < '0' {
+	if k := strings.IndexByte("abEfnrtv", c); k >= 0 {
+		return i, append(b, "\a\b\x1b\f\n\r\t\v"[k])
+	}
+	switch {
+	case c == 'x':
+		v, n := byte(0), i
+		for n < len(s) {
+			d := strings.IndexByte("0123456789abcdef", lower(s[n]))
+			if d < 0 {
 				break
 			}
 			v = v<<4 | byte(d)
 			n++
 		}
-		if n == i {
-			return i, append(b, 'x')
+		if n > i {
+			return n, append(b, v)
 		}
-		return n, append(b, v)
-	case 'c':
-		if i == len(text) {
-			return i, append(b, 'c')
-		}
-		return i + 1, append(b, text[i]&0x1f)
-	case '0', '1', '2', '3', '4', '5', '6', '7':
+	case c == 'c' && i < len(s):
+		return i + 1, append(b, s[i]&0x1f)
+	case c >= '0' && c <= '7':
 		v, n := c-'0', i
-		for n < len(text) && n < i+2 && text[n] >= '0' && text[n] <= '7' {
-			v = v<<3 | (text[n] - '0')
+		for n < len(s) && n < i+2 && s[n] >= '0' && s[n] <= '7' {
+			v = v<<3 | (s[n] - '0')
 			n++
 		}
 		return n, append(b, v)

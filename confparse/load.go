@@ -22,11 +22,14 @@ type LoadOptions struct {
 
 // Bounds of the source stage. They are far above what real files need, and low enough that a file cannot hold the machine.
 const (
-	maxFileSize     = 64 << 20  // bytes of one file
-	maxFiles        = 10_000    // files read
-	maxIncludeDepth = 32        // files that include each other
-	maxOutput       = 256 << 20 // bytes of expanded text
-	maxLines        = 8 << 20   // expanded lines
+	maxFileSize     = 64 << 20 // bytes of one file
+	maxFiles        = 10_000   // files read
+	maxIncludeDepth = 32       // files that include each other
+	maxOutput       = 64 << 20 // bytes of expanded text
+	maxLines        = 2 << 20  // expanded lines
+	maxWork         = 1 << 29  // bytes moved by substitutions
+	maxOrigins      = 1 << 18  // places that parameters were used at
+	maxSteps        = 1 << 20  // rounds of one sequence
 )
 
 // Load reads the files that path, a glob, names, and expands what they hold: includes, conditional lines, parameters and
@@ -39,15 +42,17 @@ func Load(path string, o LoadOptions) (*Source, Diagnostics) {
 	if o.AllConfig {
 		l.check = checkAll
 	}
-	names, err := expandNames(path)
+	names, _, err := expandNames("", path)
 	switch {
 	case err != nil:
-		l.fileProblem(Pos{}, "bad-file-name", fmt.Sprintf("configuration file name %s: %v", path, err))
+		l.fileProblem("bad-file-name", fmt.Sprintf("configuration file name %s: %v", path, err))
 	case len(names) == 0:
-		l.fileProblem(Pos{}, "config-missing", fmt.Sprintf("no configuration file matches %s", path))
+		l.fileProblem("config-missing", fmt.Sprintf("no configuration file matches %s", path))
 	}
 	for _, name := range names {
-		l.readFile(name, name, originFile, Pos{}, "config-unreadable")
+		if err := l.readFile(name, originFile, Pos{}); err != nil {
+			l.unreadable(name, err)
+		}
 	}
 	return l.src, l.diags
 }
@@ -70,22 +75,23 @@ type loader struct {
 	check  includeCheck
 	random *rand.Rand
 
-	params  map[string]*param
-	dir     string        // of the file being read
-	reading []fs.FileInfo // the files that are open, to refuse recursion
-	origins map[origin]int32
-	size    int // bytes of expanded text
-	full    bool
-	def     *definition
+	params     map[string]*param
+	dir        string        // of the file being read
+	reading    []fs.FileInfo // the files that are open, to refuse recursion
+	origins    map[origin]int32
+	def        *definition // that goes on in the next line
+	inGlobal   bool        // within global_defs
+	size, work int         // bytes of expanded text, and what it took to make it
+	full       bool        // a bound was reached: nothing more is read
 }
 
 func (l *loader) report(pos Pos, code Code, message string) {
 	l.diags = append(l.diags, Diagnostic{Pos: pos, Severity: Error, Code: code, Exit: ExitConfig, Message: message})
 }
 
-// fileProblem reports what keeps a file of the command line from being read: a start with it ends, a reload is refused.
-func (l *loader) fileProblem(pos Pos, code Code, message string) {
-	l.diags = append(l.diags, Diagnostic{Pos: pos, Severity: Error, Code: code, Exit: ExitConfig, Message: message, FatalAtStart: true})
+// fileProblem reports what keeps a configuration from being read at all: a start with it ends, a reload is refused.
+func (l *loader) fileProblem(code Code, message string) {
+	l.diags = append(l.diags, Diagnostic{Severity: Error, Code: code, Exit: ExitConfig, Message: message, FatalAtStart: true})
 }
 
 // originOf returns the number of an origin, the same for equal ones, so that a sequence does not multiply them.
@@ -97,47 +103,68 @@ func (l *loader) originOf(o origin) int32 {
 		l.origins = map[origin]int32{}
 	}
 	n := int32(len(l.src.origins))
+	if n == maxOrigins {
+		l.stop(o.via, "parameters are used in too many places")
+		return n - 1
+	}
 	l.src.origins = append(l.src.origins, o)
 	l.origins[o] = n
 	return n
 }
 
-// readFile reads path, shown as name, and expands it. A problem is reported with code; false then.
-func (l *loader) readFile(path, name string, kind originKind, via Pos, code Code) bool {
+// readFile reads and expands a file.
+func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	text, info, err := slurp(path)
 	if err != nil {
-		l.unreadable(via, name, code, err)
-		return false
+		return err
 	}
 	for _, other := range l.reading {
 		if os.SameFile(info, other) && info.Mode().IsRegular() {
-			l.report(via, "include-loop", fmt.Sprintf("%s includes itself", name))
-			return false
+			return errLoop
 		}
 	}
 	if len(l.reading) == maxIncludeDepth || len(l.src.files) == maxFiles {
-		l.report(via, "include-limit", fmt.Sprintf("%s is not read: more than %d files deep or %d files", name, maxIncludeDepth, maxFiles))
-		return false
+		return errTooMany
 	}
-	l.src.files = append(l.src.files, file{name: name, text: text})
+	l.src.files = append(l.src.files, file{name: path, text: text})
 	o := l.originOf(origin{file: int32(len(l.src.files) - 1), kind: kind, via: via})
 
-	dir := l.dir
-	check := l.check
+	dir, check := l.dir, l.check
 	l.dir = filepath.Dir(path)
 	l.reading = append(l.reading, info)
 	l.expandFile(o, text)
 	l.reading = l.reading[:len(l.reading)-1]
 	l.dir, l.check = dir, check
-	return true
+	return nil
 }
 
-// unreadable reports a file that cannot be read. A file that is there but may not be read sets the status 4 of the reference.
-func (l *loader) unreadable(via Pos, name string, code Code, err error) {
-	d := Diagnostic{Pos: via, Severity: Error, Code: code, Exit: ExitConfig, FatalAtStart: !via.IsValid(),
-		Message: fmt.Sprintf("cannot read %s: %s", name, reason(err))}
+// unreadable reports a file of the command line that cannot be read. One that is there but may not be read sets the status 4 of
+// the reference, which passes over the others in silence.
+func (l *loader) unreadable(name string, err error) {
+	d := Diagnostic{Severity: Error, Code: "config-unreadable", Exit: ExitConfig, FatalAtStart: true,
+		Message: fmt.Sprintf("cannot read configuration file %s: %s", name, reason(err))}
 	if errors.Is(err, fs.ErrPermission) {
 		d.Exit = ExitFatal
+	}
+	l.diags = append(l.diags, d)
+}
+
+// readInclude reads an included file. What is no file to read is skipped; must makes that a failure.
+func (l *loader) readInclude(path string, pos Pos, must bool) {
+	err := l.readFile(path, originInclude, pos)
+	if err == nil {
+		return
+	}
+	d := Diagnostic{Pos: pos, Severity: Warning, Code: "include-unreadable", Message: fmt.Sprintf("include: cannot read %s: %s", path, reason(err))}
+	switch {
+	case err == errLoop:
+		d.Severity, d.Exit, d.Code = Error, ExitConfig, "include-loop"
+	case err == errTooMany:
+		d.Severity, d.Exit, d.Code = Error, ExitConfig, "include-limit"
+	case must:
+		d.Severity, d.Exit, d.FatalAtStart = Error, ExitSecurity, true
+	case errors.Is(err, fs.ErrPermission):
+		d.Severity, d.Exit = Error, ExitFatal
 	}
 	l.diags = append(l.diags, d)
 }
@@ -154,6 +181,9 @@ func reason(err error) string {
 var (
 	errNoFile   = errors.New("not a regular file")
 	errIsDir    = errors.New("is a directory")
+	errExec     = errors.New("is executable, which a configuration must not be")
+	errLoop     = errors.New("it is being read already: files include each other")
+	errTooMany  = fmt.Errorf("more than %d files, or more than %d that include each other", maxFiles, maxIncludeDepth)
 	errTooLarge = fmt.Errorf("larger than %d MiB", maxFileSize>>20)
 )
 
@@ -204,6 +234,8 @@ func readable(info fs.FileInfo) error {
 		return nil
 	case !info.Mode().IsRegular():
 		return errNoFile
+	case info.Mode()&0o111 != 0:
+		return errExec
 	case info.Size() > maxFileSize:
 		return errTooLarge
 	}

@@ -2,54 +2,61 @@ package confparse
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 )
 
-// param is a parameter. Its value is what was written, unexpanded.
+// param is a parameter. Its value is what was written: it is expanded where it is used.
 type param struct {
 	lines []text
-	made  bool // by a sequence: the value stands where it is used
-}
-
-func isNameByte(c byte) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// nameAt is the name of a parameter that begins at s[i], and the byte behind it; empty if none does.
-func nameAt(s string, i int) (string, int) {
-	start := i
-	for i < len(s) && isNameByte(s[i]) {
-		i++
-	}
-	if i > start && s[start] >= '0' && s[start] <= '9' {
-		return "", start
-	}
-	return s[start:i], i
+	made  bool // a number of a sequence: it has no place of its own
 }
 
 // definition is a parameter that is being defined over several lines.
 type definition struct {
 	name  string
 	lines []text
+	pos   Pos
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// nameEnd is the end of the name of a parameter that begins at s[i].
+func nameEnd(s string, i int) int {
+	for i < len(s) && isNameByte(s[i]) {
+		i++
+	}
+	return i
+}
+
+// definitionStart reports whether s, which begins with `$`, defines a parameter.
+func definitionStart(s string) bool {
+	end := nameEnd(s, 1)
+	return end > 1 && end < len(s) && s[end] == '=' && (s[1] < '0' || s[1] > '9')
 }
 
 // define takes `$NAME=value`; false if t is none.
 func (l *loader) define(t text) bool {
-	if t.s[0] != '$' {
+	if !definitionStart(t.s) {
 		return false
 	}
-	name, end := nameAt(t.s, 1)
-	if name == "" || end == len(t.s) || t.s[end] != '=' {
-		return false
-	}
-	l.def = &definition{name: name}
+	end := nameEnd(t.s, 1)
+	l.def = &definition{name: t.s[1:end], pos: t.pos(0)}
 	l.continueDefinition(t.sub(end+1, len(t.s)))
 	return true
 }
 
-// continueDefinition adds a line to the definition; one without a backslash at its end is the last.
+// continueDefinition adds a line without its comment to the definition; one without a backslash at its end is the last.
 func (l *loader) continueDefinition(t text) {
-	t = t.sub(0, uncomment(t.s)).trim()
+	if t = t.trim(); t.s == "" && len(l.def.lines) > 0 {
+		l.diags = append(l.diags, Diagnostic{Pos: t.pos(0), Severity: Warning, Code: "definition-ended", Opened: l.def.pos,
+			Message: fmt.Sprintf("an empty line ends the definition of $%s", l.def.name)})
+	}
 	more := strings.HasSuffix(t.s, "\\")
 	if more {
 		t = t.sub(0, len(t.s)-1).trim()
@@ -73,91 +80,223 @@ func (l *loader) endDefinition() {
 	l.params[d.name] = &param{lines: d.lines}
 }
 
-// substitute replaces the parameters of t and takes what came out. False if there are none.
-func (l *loader) substitute(t text) bool {
-	changed := false
-	for i := 0; i < len(t.s); {
-		if t.s[i] != '$' {
-			i++
-			continue
-		}
-		var name string
-		end := i + 1
-		if end < len(t.s) && t.s[end] == '{' {
-			name, end = nameAt(t.s, end+1)
-			if end == len(t.s) || t.s[end] != '}' {
-				name = ""
-			}
-			end++
-		} else if name, end = nameAt(t.s, end); end < len(t.s) && !isSpace(t.s[end]) {
-			name = ""
-		}
-		p := l.params[name]
-		if name == "" || p == nil {
-			i++
-			continue
-		}
-		use := t.pos(i)
-		if l.within(use, name) {
-			l.report(use, "parameter-loop", fmt.Sprintf("parameter $%s is part of its own value", name))
-			i = end
-			continue
-		}
-		value := l.value(p, name, use)
-		head, tail := t.sub(0, i), t.sub(end, len(t.s))
-		changed = true
-		if len(value) > 1 {
-			l.take(join(head, value[0]))
-			for _, v := range value[1 : len(value)-1] {
-				l.take(v)
-			}
-			l.take(join(value[len(value)-1], tail))
-			return true
-		}
-		t = join(head, value[0], tail)
-		if len(t.s) > maxExpanded {
-			l.report(use, "expansion-limit", fmt.Sprintf("line longer than %d bytes after substitution: ignored", maxExpanded))
-			return true
-		}
-	}
-	if changed && t.s != "" {
-		l.take(t)
-	}
-	return changed
+// use is a parameter found in a line.
+type use struct {
+	at, end int
+	name    string
+	args    string // behind the name of a pre-defined one: `${_RANDOM 1 6}`
 }
 
-// within reports whether use stands in the value of the parameter name.
-func (l *loader) within(use Pos, name string) bool {
+// nextUse finds the next parameter of s from byte i on: `${NAME}`, or `$NAME` with space or nothing behind it. It need not be
+// defined.
+func nextUse(s string, i int) (use, bool) {
+	for ; i < len(s); i++ {
+		k := strings.IndexByte(s[i:], '$')
+		if k < 0 {
+			break
+		}
+		i += k
+		if i+1 < len(s) && s[i+1] == '{' {
+			end := nameEnd(s, i+2)
+			if end == i+2 || end == len(s) {
+				continue
+			}
+			if s[end] == '}' {
+				return use{at: i, end: end + 1, name: s[i+2 : end]}, true
+			}
+			if s[i+2] == '_' && isSpace(s[end]) {
+				if n := strings.IndexByte(s[end:], '}'); n >= 0 {
+					return use{at: i, end: end + n + 1, name: s[i+2 : end], args: strings.TrimSpace(s[end : end+n])}, true
+				}
+			}
+			continue
+		}
+		end := nameEnd(s, i+1)
+		if end > i+1 && (end == len(s) || isSpace(s[end])) {
+			return use{at: i, end: end, name: s[i+1 : end]}, true
+		}
+	}
+	return use{}, false
+}
+
+// substitute replaces the parameters of t. What they expand to is looked at again, with the name it may have completed. again says
+// that the line now begins with what came out of a parameter, which can be a condition, a definition or a sequence. A value of
+// several lines is taken at once, and nothing is left of t.
+func (l *loader) substitute(t text) (out text, again bool) {
+	for from := 0; ; {
+		u, ok := nextUse(t.s, from)
+		if !ok {
+			return t, again
+		}
+		pos := t.pos(u.at)
+		p := l.lookup(u, pos)
+		if p == nil {
+			from = u.at + 1
+			continue
+		}
+		if l.within(pos, u.name) {
+			l.report(pos, "parameter-loop", fmt.Sprintf("parameter $%s is part of its own value", u.name))
+			from = u.end
+			continue
+		}
+		if len(p.lines) > 1 && u.end < len(t.s) {
+			l.report(pos, "multi-line-parameter", fmt.Sprintf("$%s has several lines: it must be the last word of its line", u.name))
+			from = u.end
+			continue
+		}
+		value := l.value(p, u.name, pos)
+		if !l.spend(len(t.s)+len(value[0].s)+128, pos) {
+			return text{"", t.segs}, false
+		}
+		again = again || u.at == 0
+		if last := len(value) - 1; last > 0 {
+			l.take(join(t.sub(0, u.at), value[0]))
+			for _, v := range value[1:] {
+				l.takeNext(v)
+			}
+			return text{"", t.segs}, false
+		}
+		t = join(t.sub(0, u.at), value[0], t.sub(u.end, len(t.s)))
+		if len(t.s) > maxExpanded {
+			l.report(pos, "expansion-limit", fmt.Sprintf("line longer than %d bytes after substitution: ignored", maxExpanded))
+			return text{"", t.segs}, false
+		}
+		from = u.at
+		for from > 0 && isNameByte(t.s[from-1]) { // the end of the name of another?
+			from--
+		}
+		if from > 0 && t.s[from-1] == '{' {
+			from--
+		}
+		if from > 0 && t.s[from-1] == '$' {
+			from--
+		}
+	}
+}
+
+// takeNext takes a further line of a value.
+func (l *loader) takeNext(t text) {
+	if l.def != nil {
+		l.continueDefinition(t)
+		return
+	}
+	l.take(t)
+}
+
+// within reports whether pos stands in the value of the parameter name.
+func (l *loader) within(pos Pos, name string) bool {
 	for {
-		o := &l.src.origins[use.Origin]
+		o := &l.src.origins[pos.Origin]
 		if o.kind != originParameter {
 			return false
 		}
 		if o.name == name {
 			return true
 		}
-		use = o.via
+		pos = o.via
 	}
 }
 
-// value is the value of p, placed as used at use.
-func (l *loader) value(p *param, name string, use Pos) []text {
+// value is the value of p, placed as used at pos.
+func (l *loader) value(p *param, name string, pos Pos) []text {
+	if p.made {
+		pos.Col = -pos.Col
+		return []text{{p.lines[0].s, []seg{{0, pos}}}}
+	}
 	out := make([]text, len(p.lines))
+	n := 0
+	for _, t := range p.lines {
+		n += len(t.segs)
+	}
+	all := make([]seg, 0, n)
+	from, to := int32(-1), int32(-1) // of the last origin: all lines mostly have the same
 	for i, t := range p.lines {
-		segs := make([]seg, len(t.segs))
-		for k, sg := range t.segs {
-			if p.made {
-				sg.pos = use
-				sg.pos.Col = -use.Col
-			} else {
-				sg.pos.Origin = l.originOf(origin{file: l.src.origins[sg.pos.Origin].file, kind: originParameter, via: use, name: name})
+		start := len(all)
+		for _, sg := range t.segs {
+			if sg.pos.Origin != from {
+				from = sg.pos.Origin
+				to = l.originOf(origin{file: l.src.origins[from].file, kind: originParameter, via: pos, name: name})
 			}
-			segs[k] = sg
+			sg.pos.Origin = to
+			all = append(all, sg)
 		}
-		out[i] = text{t.s, segs}
+		out[i] = text{t.s, all[start:len(all):len(all)]}
 	}
 	return out
 }
 
-// sequence takes `~SEQ(...) rest` and `~LST(...) rest`; false if t is neither.
-func (l *loader) sequence(t text) bool { return false }
+// lookup finds a parameter, nil if it is not defined.
+func (l *loader) lookup(u use, pos Pos) *param {
+	if p, ok := l.params[u.name]; ok {
+		return p
+	}
+	if u.name[0] != '_' {
+		return nil
+	}
+	var v string
+	switch u.name {
+	case "_PWD":
+		v = l.dir
+		if abs, err := filepath.Abs(v); err == nil {
+			v = abs
+		}
+	case "_INSTANCE":
+		v = l.id
+	case "_HASH":
+		v = "#"
+	case "_BANG":
+		v = "!"
+	case "_ENV":
+		if u.args == "" {
+			l.report(pos, "parameter-arguments", "${_ENV NAME} lacks the name")
+			return nil
+		}
+		v = os.Getenv(u.args)
+		if strings.ContainsAny(v, "\x00\n\r") || len(v) > maxLine {
+			l.report(pos, "parameter-arguments", fmt.Sprintf("environment variable %s holds line ends or is longer than %d bytes: empty value used",
+				u.args, maxLine))
+			v = ""
+		}
+	case "_RANDOM":
+		n, ok := l.randomNumber(u.args)
+		if !ok {
+			l.report(pos, "parameter-arguments", fmt.Sprintf("${_RANDOM %s}: want at most two numbers, the smaller first", u.args))
+			return nil
+		}
+		v = strconv.FormatUint(n, 10)
+	default:
+		return nil
+	}
+	return &param{lines: []text{{v, []seg{{0, pos}}}}}
+}
+
+// randomNumber is the value of ${_RANDOM MIN MAX}: 0 to 32767 without numbers.
+func (l *loader) randomNumber(args string) (uint64, bool) {
+	lo, hi := uint64(0), uint64(32767)
+	f := strings.Fields(args)
+	if len(f) > 2 {
+		return 0, false
+	}
+	for i, s := range f {
+		n, err := strconv.ParseUint(s, 10, 32)
+		if err != nil {
+			return 0, false
+		}
+		if i == 0 {
+			lo = n
+			continue
+		}
+		hi = n
+	}
+	if hi < lo {
+		return 0, false
+	}
+	return lo + l.random.Uint64N(hi-lo+1), true
+}
+
+// seed makes ${_RANDOM} repeatable, as random_seed asks for.
+func (l *loader) seed(s string) {
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		l.random = rand.New(rand.NewPCG(n, 0))
+	}
+}
