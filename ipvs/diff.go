@@ -1,6 +1,9 @@
 package ipvs
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Normal returns the key as the kernel keeps it: a firewall mark has no address, port or protocol, an IPv4 address mapped into
 // IPv6 is an IPv4 address, and without a mark the address decides on the family.
@@ -20,6 +23,18 @@ func (k ServiceKey) Normal() ServiceKey {
 		k.Family = IPv4
 	}
 	return k
+}
+
+// Compare orders keys for people: addresses before marks, IPv4 before IPv6, then by protocol, address and port, or by mark.
+func (k ServiceKey) Compare(o ServiceKey) int {
+	return cmp.Or(
+		cmp.Compare(min(k.FWMark, 1), min(o.FWMark, 1)),
+		cmp.Compare(k.Family, o.Family),
+		cmp.Compare(k.FWMark, o.FWMark),
+		cmp.Compare(k.Protocol, o.Protocol),
+		k.Addr.Compare(o.Addr),
+		cmp.Compare(k.Port, o.Port),
+	)
 }
 
 // Normal returns the key with an IPv4 address as such.

@@ -1,0 +1,282 @@
+// Package kernel drives the kernel's IPVS over generic netlink, in the present network namespace or another one. What
+// github.com/moby/ipvs offers (timeouts, flush) is used; beside it stand writes in batches, the sync daemon, tunnels, destinations
+// of another family than their service and 64-bit counters.
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	moby "github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"releve/ipvs"
+)
+
+// ErrNoIPVS says that the kernel has no IPVS and none could be loaded.
+var ErrNoIPVS = errors.New("this kernel has no IPVS (module ip_vs)")
+
+// Plane is the IPVS table of one network namespace.
+type Plane struct {
+	path   string
+	sock   *socket
+	family uint16
+	handle *moby.Handle // opened by the first call that needs it
+}
+
+var (
+	_ ipvs.Plane  = (*Plane)(nil)
+	_ ipvs.Syncer = (*Plane)(nil)
+)
+
+// Open connects to the IPVS of the network namespace at path (/run/netns/NAME), or of the present one when path is empty. The
+// module is loaded by asking the kernel for it, then by modprobe; the error is ErrNoIPVS when neither helps.
+func Open(path string) (*Plane, error) {
+	s, err := dial(path)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plane{path: path, sock: s}
+	if err := p.resolve(context.Background()); err != nil {
+		s.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// resolve finds the number of the netlink family and loads the module if need be.
+func (p *Plane) resolve(ctx context.Context) error {
+	id, err := p.sock.familyID(ctx)
+	if errors.Is(err, unix.ENOENT) {
+		out, merr := exec.CommandContext(ctx, "modprobe", "ip_vs").CombinedOutput()
+		if id, err = p.sock.familyID(ctx); errors.Is(err, unix.ENOENT) {
+			if merr != nil {
+				return fmt.Errorf("%w: modprobe: %w %s", ErrNoIPVS, merr, strings.TrimSpace(string(out)))
+			}
+			return ErrNoIPVS
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("look for IPVS in the kernel: %w", err)
+	}
+	p.family = id
+	return nil
+}
+
+// Name is "ipvs".
+func (p *Plane) Name() string { return "ipvs" }
+
+// Check finds nothing wrong: what this kernel does not know (a scheduler, a kind of tunnel) it says when it is written.
+func (p *Plane) Check(*ipvs.Service) []ipvs.Limit { return nil }
+
+// Close leaves the table as it is.
+func (p *Plane) Close() error {
+	if p.handle != nil {
+		p.handle.Close()
+	}
+	return p.sock.close()
+}
+
+// moby gives the handle of github.com/moby/ipvs. That package runs modprobe and reports on the global logger when it is first
+// used; the module is known to be there by now, so its opinion is not wanted.
+func (p *Plane) moby() (*moby.Handle, error) {
+	if p.handle == nil {
+		logrus.SetOutput(io.Discard)
+		h, err := moby.New(p.path)
+		if err != nil {
+			return nil, err
+		}
+		p.handle = h
+	}
+	return p.handle, nil
+}
+
+// Flush empties the whole table, foreign services too.
+func (p *Plane) Flush(context.Context) error {
+	h, err := p.moby()
+	if err == nil {
+		err = h.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("flush the IPVS table: %w", inWords(err))
+	}
+	return nil
+}
+
+// SetTimeouts sets what is not zero, in whole seconds, and returns what was set before.
+func (p *Plane) SetTimeouts(_ context.Context, t ipvs.Timeouts) (ipvs.Timeouts, error) {
+	h, err := p.moby()
+	if err != nil {
+		return ipvs.Timeouts{}, fmt.Errorf("IPVS timeouts: %w", err)
+	}
+	old, err := h.GetConfig()
+	if err != nil {
+		return ipvs.Timeouts{}, fmt.Errorf("read the IPVS timeouts: %w", inWords(err))
+	}
+	before := ipvs.Timeouts{TCP: old.TimeoutTCP, TCPFin: old.TimeoutTCPFin, UDP: old.TimeoutUDP}
+	if t == (ipvs.Timeouts{}) {
+		return before, nil
+	}
+	if err := h.SetConfig(&moby.Config{TimeoutTCP: t.TCP, TimeoutTCPFin: t.TCPFin, TimeoutUDP: t.UDP}); err != nil {
+		return before, fmt.Errorf("set the IPVS timeouts: %w", inWords(err))
+	}
+	return before, nil
+}
+
+// Read returns all services of the namespace in the order of family, mark, protocol, address and port, with their destinations in
+// the order in which they were added.
+func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
+	t, err := p.read(ctx)
+	if errors.Is(err, unix.ENOENT) { // the module went, or came back under another number
+		if err = p.resolve(ctx); err == nil {
+			t, err = p.read(ctx)
+		}
+	}
+	if err != nil {
+		return ipvs.Table{}, fmt.Errorf("read the IPVS table: %w", err)
+	}
+	return t, nil
+}
+
+func (p *Plane) read(ctx context.Context) (ipvs.Table, error) {
+	var t ipvs.Table
+	seq := p.request(cmdGetService, nil)
+	err := p.sock.dump(ctx, seq, func(b []byte) error {
+		s, err := parseService(b)
+		if err == nil {
+			t.Services = append(t.Services, s)
+		}
+		return err
+	})
+	if err != nil {
+		return t, fmt.Errorf("services: %w", err)
+	}
+	slices.SortFunc(t.Services, func(a, b ipvs.Service) int { return a.Compare(b.ServiceKey) })
+	for i := range t.Services {
+		s := &t.Services[i]
+		seq := p.request(cmdGetDest, &s.ServiceKey)
+		err := p.sock.dump(ctx, seq, func(b []byte) error {
+			d, err := parseDest(b, s.Family)
+			if err == nil {
+				s.Dests = append(s.Dests, d)
+			}
+			return err
+		})
+		if err != nil {
+			return t, fmt.Errorf("destinations of %s: %w", s.ServiceKey, err)
+		}
+		slices.Reverse(s.Dests) // the kernel puts the newest first
+	}
+	return t, nil
+}
+
+// request packs a dump request, of all or for one service, and returns its number.
+func (p *Plane) request(cmd uint8, key *ipvs.ServiceKey) uint32 {
+	seq := p.sock.next()
+	o := &p.sock.out
+	o.b = o.b[:0]
+	at := o.message(p.family, cmd, genlVersion, unix.NLM_F_DUMP, seq)
+	if key != nil {
+		n := o.nest(attrService)
+		packKey(o, *key)
+		o.endNest(n)
+	}
+	o.end(at)
+	return seq
+}
+
+// A batch is what goes to the kernel in one system call: few enough that all answers fit into the receive buffer when every
+// message is refused, and that the kernel takes the request in one piece.
+const (
+	batchOps   = 256
+	batchBytes = 48 << 10
+)
+
+// Apply writes ops in their order, many in each system call. The kernel goes on after a refusal, and says which it refused.
+func (p *Plane) Apply(ctx context.Context, ops []ipvs.Op) []ipvs.OpError {
+	var failed []ipvs.OpError
+	for len(ops) > 0 {
+		if err := ctx.Err(); err != nil {
+			return append(failed, all(ops, err)...)
+		}
+		n, errs, err := p.batch(ops)
+		if len(errs) == n && allENOENT(errs) { // the module went, or came back under another number
+			was := p.family
+			if err = p.resolve(ctx); err == nil && p.family != was {
+				n, errs, err = p.batch(ops)
+			}
+		}
+		if err != nil {
+			// Which of them were done is not known: a later Read tells.
+			failed = append(failed, all(ops[:n], err)...)
+			if errors.Is(err, ErrNoIPVS) {
+				return append(failed, all(ops[n:], err)...)
+			}
+		} else {
+			for _, e := range errs {
+				failed = append(failed, ipvs.OpError{Op: ops[e.index], Err: reason(ops[e.index], e.errno)})
+			}
+		}
+		ops = ops[n:]
+	}
+	return failed
+}
+
+func all(ops []ipvs.Op, err error) []ipvs.OpError {
+	failed := make([]ipvs.OpError, len(ops))
+	for i, op := range ops {
+		failed[i] = ipvs.OpError{Op: op, Err: err}
+	}
+	return failed
+}
+
+// refusal is the kernel's answer to the message with this index in a batch.
+type refusal struct {
+	index int
+	errno unix.Errno
+}
+
+func allENOENT(errs []refusal) bool {
+	return len(errs) > 0 && !slices.ContainsFunc(errs, func(r refusal) bool { return r.errno != unix.ENOENT })
+}
+
+// batch sends the first n of ops in one system call. Only the last asks for an answer when all is well; a refused one is answered
+// anyway, before the last.
+func (p *Plane) batch(ops []ipvs.Op) (n int, refused []refusal, err error) {
+	o := &p.sock.out
+	o.b = o.b[:0]
+	first := p.sock.seq + 1
+	last := 0
+	for n < len(ops) && n < batchOps && len(o.b) < batchBytes {
+		last = len(o.b)
+		packOp(o, p.family, p.sock.next(), ops[n])
+		n++
+	}
+	native.PutUint16(o.b[last+6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	if err := p.sock.send(); err != nil {
+		return n, nil, err
+	}
+	for deadline := time.Now().Add(2 * answerTimeout); time.Now().Before(deadline); {
+		done, err := p.sock.receive(func(a answer) (bool, error) {
+			i := int(a.seq - first)
+			if a.typ != unix.NLMSG_ERROR || i < 0 || i >= n {
+				return false, nil // left over from a request that was given up
+			}
+			if e := a.errno(); e != 0 {
+				refused = append(refused, refusal{i, e})
+			}
+			return i == n-1, nil
+		})
+		if done || err != nil {
+			return n, refused, err
+		}
+	}
+	return n, refused, errTimeout
+}
