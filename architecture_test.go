@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"internal/testneed": {},
 	"ipvs":              {},
 	"ipvs/kernel":       {"ipvs"},
+	"ipvs/memory":       {"ipvs"},
 	"ipvs/nft":          {"ipvs"},
 	"lab":               {"capture", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},
 	"logging":           {},

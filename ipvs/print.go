@@ -127,11 +127,11 @@ func (s *Service) options() string {
 			fmt.Fprintf(&b, " --pe %s", s.Engine)
 		}
 	}
-	if f := s.SchedFlags(); f != "" {
-		fmt.Fprintf(&b, " -b %s", f)
-	}
 	if s.Flags&OnePacket != 0 {
 		b.WriteString(" -o")
+	}
+	if f := s.SchedFlags(); f != "" {
+		fmt.Fprintf(&b, " -b %s", f)
 	}
 	return b.String()
 }

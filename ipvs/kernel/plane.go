@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -29,6 +30,8 @@ type Plane struct {
 	sock   *socket
 	family uint16
 	handle *moby.Handle // opened by the first call that needs it
+	// preloaded has the schedulers whose module has been asked for.
+	preloaded map[string]bool
 }
 
 var (
@@ -201,6 +204,7 @@ const (
 
 // Apply writes ops in their order, many in each system call. The kernel goes on after a refusal, and says which it refused.
 func (p *Plane) Apply(ctx context.Context, ops []ipvs.Op) []ipvs.OpError {
+	p.preload(ctx, ops)
 	var failed []ipvs.OpError
 	for len(ops) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -227,6 +231,25 @@ func (p *Plane) Apply(ctx context.Context, ops []ipvs.Op) []ipvs.OpError {
 		ops = ops[n:]
 	}
 	return failed
+}
+
+// preload loads the scheduler modules that the kernel had better not load by itself: it does so holding the IPVS lock, lblc and lblcr
+// register with every network namespace when loaded, and the removal of a namespace, when one is going on, waits for the IPVS lock
+// while it holds that of the namespaces: all of them then wait for ever. What cannot be loaded is left to the kernel to refuse.
+func (p *Plane) preload(ctx context.Context, ops []ipvs.Op) {
+	for i := range ops {
+		s := ops[i].Service.Scheduler
+		if ops[i].Kind > ipvs.EditService || s != "lblc" && s != "lblcr" || p.preloaded[s] {
+			continue
+		}
+		if p.preloaded == nil {
+			p.preloaded = map[string]bool{}
+		}
+		p.preloaded[s] = true
+		if _, err := os.Stat("/sys/module/ip_vs_" + s); err != nil {
+			_ = exec.CommandContext(ctx, "modprobe", "-q", "ip_vs_"+s).Run()
+		}
+	}
 }
 
 func all(ops []ipvs.Op, err error) []ipvs.OpError {
