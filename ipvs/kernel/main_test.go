@@ -104,6 +104,7 @@ func read(t testing.TB, p ipvs.Plane) ipvs.Table {
 // judged compares what ipvsadm saves with the table, as sets of lines.
 func judged(t testing.TB, want ipvs.Table) {
 	t.Helper()
+	want.Services = slices.Clone(want.Services)
 	for i := range want.Services {
 		want.Services[i].Dests = slices.Clone(want.Services[i].Dests)
 		for j := range want.Services[i].Dests {

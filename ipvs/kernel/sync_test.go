@@ -76,9 +76,6 @@ func TestSyncDaemon(t *testing.T) {
 			if err != nil || len(state) != len(s.run) {
 				t.Errorf("SyncState: %v, %v; want %d daemons", state, err, len(s.run))
 			}
-			for _, d := range state {
-				t.Logf("%+v", d)
-			}
 		})
 	}
 }
