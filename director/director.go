@@ -254,7 +254,7 @@ func (d *Director) start(ctx context.Context) error {
 func (d *Director) build(cfg *Config) {
 	d.cfg = cfg
 	d.pools = nil
-	d.byID = map[string]checkRef{}
+	d.byID = make(map[string]checkRef, len(d.byID))
 	o := poolOptions{rsInitNotifies: cfg.RSInitNotifies, noCheckerMails: cfg.NoCheckerMails}
 	for _, vs := range cfg.VirtualServers {
 		p := newPool(vs, o)

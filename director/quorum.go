@@ -53,13 +53,24 @@ type action struct {
 }
 
 func newPool(vs *VirtualServer, o poolOptions) *pool {
-	p := &pool{vs: vs, opt: o}
+	p := &pool{vs: vs, opt: o, rs: make([]*member, len(vs.RealServers))}
+	n := 0
 	for _, r := range vs.RealServers {
-		m := &member{cfg: r}
+		n += len(r.Checkers)
+	}
+	members, checks, refs := make([]member, len(p.rs)), make([]checkState, n), make([]*checkState, n)
+	n = 0
+	for i, r := range vs.RealServers {
+		m := &members[i]
+		m.cfg = r
+		begin := n
 		for _, c := range r.Checkers {
-			m.checks = append(m.checks, &checkState{cfg: c, up: !c.Alpha})
+			checks[n].cfg, checks[n].up = c, !c.Alpha
+			refs[n] = &checks[n]
+			n++
 		}
-		p.rs = append(p.rs, m)
+		m.checks = refs[begin:n:n]
+		p.rs[i] = m
 		m.settle()
 	}
 	return p

@@ -55,7 +55,7 @@ func newTableau(log *slog.Logger, plane ipvs.Plane) *tableau {
 // setServices replaces the list of services; what is believed to be there stays.
 func (t *tableau) setServices(pools []*pool) {
 	t.order = nil
-	t.byKey = map[ipvs.ServiceKey]*service{}
+	t.byKey = make(map[ipvs.ServiceKey]*service, len(pools))
 	t.of = make(map[*pool][]*service, len(pools))
 	for _, p := range pools {
 		for _, base := range t.expand(p.vs) {
@@ -76,16 +76,16 @@ func (t *tableau) setServices(pools []*pool) {
 
 // allowed asks the plane what it can do of a service and says each limit once.
 func (t *tableau) allowed(s *service) bool {
+	vs := s.pool.vs
+	dests := make([]ipvs.Dest, 0, len(vs.RealServers)+1)
+	for _, r := range vs.RealServers {
+		dests = append(dests, r.dest(r.Weight))
+	}
+	if vs.Sorry != nil {
+		dests = append(dests, vs.Sorry.dest(1))
+	}
 	full := s.base
-	p := newPool(s.pool.vs, poolOptions{})
-	for i := range p.rs {
-		p.assume(i, true)
-		p.rs[i].alive = true
-	}
-	full.Dests = s.place(p.dests(true, false))
-	if p.vs.Sorry != nil {
-		full.Dests = append(full.Dests, s.place(p.dests(false, true))...)
-	}
+	full.Dests = s.place(dests)
 	ok := true
 	for _, l := range t.plane.Check(&full) {
 		t.once(l.Text, s.pool.vs.Name)
@@ -173,10 +173,22 @@ func withFamily(s ipvs.Service) ipvs.Service {
 // that become the same.
 func (s *service) place(dests []ipvs.Dest) []ipvs.Dest {
 	out := make([]ipvs.Dest, 0, len(dests))
+	var seen map[ipvs.DestKey]struct{}
+	if len(dests) > 16 {
+		seen = make(map[ipvs.DestKey]struct{}, len(dests))
+	}
 	for _, d := range dests {
 		d.Addr = d.Addr.Unmap()
 		d.Port = portIn(s.base.ServiceKey, d.Forward, d.Port)
-		if s.refused[d.DestKey] || slices.ContainsFunc(out, func(o ipvs.Dest) bool { return o.DestKey == d.DestKey }) {
+		if s.refused[d.DestKey] {
+			continue
+		}
+		if seen != nil {
+			if _, again := seen[d.DestKey]; again {
+				continue
+			}
+			seen[d.DestKey] = struct{}{}
+		} else if slices.ContainsFunc(out, func(o ipvs.Dest) bool { return o.DestKey == d.DestKey }) {
 			continue
 		}
 		out = append(out, d)
