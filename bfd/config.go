@@ -17,4 +17,8 @@ type Config struct {
 	TTL, MaxHops  uint8
 	Weight        int
 	Reverse       bool
+	// Multihop uses port 4784 (RFC 5883) instead of 3784.
+	Multihop bool
+	// TellVRRP and TellChecker say who hears of changes; normally both.
+	TellVRRP, TellChecker bool
 }

@@ -18,7 +18,10 @@ type Config struct {
 }
 
 // HasVRRP, HasLVS and HasBFD say which children have something to do.
-func (c *Config) HasVRRP() bool { return len(c.VRRP.Instances) > 0 || len(c.VRRP.StaticAddrs) > 0 }
+func (c *Config) HasVRRP() bool {
+	v := &c.VRRP
+	return len(v.Instances) > 0 || len(v.StaticAddrs) > 0 || len(v.StaticRoutes) > 0 || len(v.StaticRules) > 0
+}
 
 // HasLVS reports whether there is a virtual server.
 func (c *Config) HasLVS() bool { return len(c.LVS.VirtualServers) > 0 }
@@ -28,6 +31,7 @@ func (c *Config) HasBFD() bool { return len(c.BFD) > 0 }
 
 // Global is global_defs and top-level keywords that concern the daemon as a whole.
 type Global struct {
+	// RouterID is never empty: without router_id it is the host name.
 	RouterID       string
 	Instance       string
 	NetNamespace   string
@@ -36,7 +40,7 @@ type Global struct {
 	ScriptUser     string
 	ScriptGroup    string
 	ScriptSecurity bool
-	StartupScript  *script.Command
+	StartupScript  *script.Command // with its timeout, default 10 s
 	ShutdownScript *script.Command
 	ChildWaitTime  time.Duration // default 5 s
 
@@ -65,6 +69,28 @@ type Global struct {
 
 	// What each process is called and how the kernel treats it.
 	Main, VRRPProcess, CheckerProcess, BFDProcess Process
+	// MaxAutoPriority is max_auto_priority: the highest real-time priority that lateness may raise a process to; 0: none, -1:
+	// none and no advice about it.
+	MaxAutoPriority      int
+	MinAutoPriorityDelay time.Duration // default 1 s
+
+	TmpConfigDir string
+	// HasReloadFile with an empty ReloadFile: keepalived.reload beside the pid files.
+	HasReloadFile bool
+	// UseSymlinkPaths keeps links in the paths of scripts.
+	UseSymlinkPaths        bool
+	SetSupplementaryGroups bool
+
+	LinkbeatUsePolling  bool
+	NamespaceWithIPSets bool
+
+	Firewall Firewall
+	Buffers  Buffers
+	SNMP     SNMP
+	DBus     DBus
+
+	// IPRouteUsrDir and IPRouteEtcDir hold rt_tables and its friends.
+	IPRouteUsrDir, IPRouteEtcDir string
 }
 
 // Process is how the kernel sees and schedules one process of the daemon. The zero value leaves everything as it is.
@@ -79,15 +105,57 @@ type Process struct {
 
 // Fifo is a notify_fifo with its script.
 type Fifo struct {
-	Path   string
-	Script *script.Command
+	Path        string
+	User, Group string
+	Script      *script.Command
 }
 
 // SMTP is where mails go.
 type SMTP struct {
-	Server         string // host:port
-	HeloName       string
+	Server         string // host:port; empty: no mails
+	HeloName       string // empty: the host name
 	ConnectTimeout time.Duration
 	From           string
 	To             []string
+}
+
+// Firewall is how packets are kept from virtual addresses and virtual MACs.
+type Firewall struct {
+	// NFTable is the name of the nftables table, default keepalived.
+	NFTable    string
+	NFPriority int // default -1
+	NFCounters bool
+	NFIfindex  bool
+	// IPTables is vrrp_iptables; In and Out are its chains.
+	IPTables bool
+	In, Out  string
+	IPSets   bool
+	SetNames []string
+	// DisableLocalIGMP stops membership reports of 224.0.0.0/24 in the kernel.
+	DisableLocalIGMP bool
+}
+
+// Buffers are the receive buffers of netlink and other sockets in bytes; zero: the system's.
+type Buffers struct {
+	VRRPCmd, VRRPMonitor, LVSCmd, LVSMonitor, ProcessMonitor                          int
+	ForceVRRPCmd, ForceVRRPMonitor, ForceLVSCmd, ForceLVSMonitor, ForceProcessMonitor bool
+	// RxPolicy is MTU, ADVERT or NUMBER (RxSize) or empty.
+	RxPolicy     string
+	RxSize       int
+	RxMultiplier int // default 3
+}
+
+// SNMP is what the AgentX side serves.
+type SNMP struct {
+	Socket                           string
+	VRRP, Checker, RFCv2, RFCv3      bool
+	Traps                            bool
+	VSStatsInterval, RSStatsInterval time.Duration // default 5 s
+}
+
+// DBus is the D-Bus side.
+type DBus struct {
+	Enabled         bool
+	ServiceName     string // default org.keepalived.Vrrp1
+	NoInterfaceName string // default none
 }

@@ -254,4 +254,6 @@ type CheckOptions struct {
 	NoHost bool
 	// Test is -t: everything is looked at, nothing is prepared for running.
 	Test bool
+	// Machine answers questions about the machine; nil: this machine.
+	Machine *Machine
 }

@@ -49,6 +49,8 @@ type GroupMember struct {
 	First, Last netip.Addr // Last equals First for one address
 	Port        uint16
 	FWMark      uint32
+	// Family is the family of a mark, zero: as the real servers'.
+	Family ipvs.Family
 }
 
 // VirtualServer is a virtual_server.
@@ -80,6 +82,8 @@ type VirtualServer struct {
 	VirtualHost string
 	DelayLoop   time.Duration
 	SMTPAlert   bool
+	// SNMPName is a name for SNMP answers.
+	SNMPName string
 
 	RealServers []*RealServer
 	// Sorry is the sorry server, nil without one. SorryInhibit keeps it in the table with weight 0 while not needed.
@@ -103,5 +107,6 @@ type RealServer struct {
 	NotifyUp     *script.Command
 	NotifyDown   *script.Command
 	SMTPAlert    bool
+	SNMPName     string
 	Checkers     []*healthcheck.Config
 }

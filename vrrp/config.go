@@ -36,8 +36,43 @@ type Config struct {
 	// NotifyPriorityChanges, NotifyDeleted are vrrp_notify_priority_changes and notify_deleted.
 	NotifyPriorityChanges bool
 	DynamicInterfaces     bool
-	// IfaceUpDelays is interface_up_down_delays by interface name.
+	// IfaceDelays is interface_up_down_delays by interface name.
 	IfaceDelays map[string]IfaceDelay
+	// Linkbeat is linkbeat_interfaces: the interfaces whose link is polled.
+	Linkbeat []Linkbeat
+	// GARPGroups are the garp_groups: interfaces that share one pause between gratuitous ARPs.
+	GARPGroups []GARPGroup
+	// TrackGroups are the instances that go to FAULT when a static address, route or rule of the group is gone for good.
+	TrackGroups []TrackGroup
+	// DefaultIface is default_interface, for static addresses without a device.
+	DefaultIface string
+	// VMACPrefix and VMACAddrPrefix begin the names of virtual MAC interfaces without a name; default vrrp.
+	VMACPrefix, VMACAddrPrefix string
+	// LogUnknownVRIDs is log_unknown_vrids.
+	LogUnknownVRIDs bool
+	// AllowIfChanges is `dynamic_interfaces allow_if_changes`: a deleted interface may come back as another kind.
+	AllowIfChanges bool
+}
+
+// Linkbeat is a row of linkbeat_interfaces.
+type Linkbeat struct {
+	Iface string
+	// Method is MII, ETHTOOL or IOCTL; empty: the first that works.
+	Method string
+}
+
+// GARPGroup is a garp_group.
+type GARPGroup struct {
+	Ifaces []string
+	// GARPInterval and GNAInterval are the pauses; zero: none. HasGARP and HasGNA tell zero from unset.
+	GARPInterval, GNAInterval time.Duration
+	HasGARP, HasGNA           bool
+}
+
+// TrackGroup is a track_group.
+type TrackGroup struct {
+	Name      string
+	Instances []string
 }
 
 // IfaceDelay is a row of interface_up_down_delays.
@@ -137,6 +172,26 @@ type InstanceConfig struct {
 	TimerExpiredBackup   bool
 	DontTrackPrimary     bool
 	NativeIPv6           bool
+	// OldUnicastChecksumNever is `old_unicast_checksum never`: an old checksum is not taken over from a peer.
+	OldUnicastChecksumNever bool
+	// TimerExpiredPrio is the highest priority of the others for timer_expired_backup, default 254.
+	TimerExpiredPrio int
+	// TrackSrcIP is track_src_ip: FAULT while the source address is not there.
+	TrackSrcIP bool
+	// UnicastFaultNoPeer is unicast_fault_no_peer: FAULT instead of multicast without peers.
+	UnicastFaultNoPeer bool
+	// Unicast says that adverts go to peers only, even if there is none.
+	Unicast bool
+	// NoVIPs is no_virtual_ipaddress: nothing is missing where there is no address.
+	NoVIPs bool
+	// VRF is the routing domain of an instance without an interface.
+	VRF string
+	// KernelRxBuf is kernel_rx_buf_size in bytes, zero: the system's.
+	KernelRxBuf int
+	// LinkbeatPolling is linkbeat_use_polling of the instance.
+	LinkbeatPolling bool
+	// Debug is debug, 0..4.
+	Debug int
 
 	GARP GARPConfig
 	VMAC *VMACConfig // use_vmac; nil without
@@ -176,7 +231,14 @@ type VMACConfig struct {
 	AddrVMAC bool // use_vmac_addr
 	IPVlan   bool
 	MAC      [6]byte // zero: from VRID and family
+	// Group is the link group of the new interface if HasGroup, else the parent's.
 	Group    int
+	HasGroup bool
+	// NetlinkNotify asks the kernel for a message about the parent after the interface was made.
+	NetlinkNotify bool
+	// IPVlanMode is bridge, private or vepa; IPVlanAddr the address of an ipvlan.
+	IPVlanMode string
+	IPVlanAddr netip.Prefix
 }
 
 // HMACConfig is auth_hmac.
@@ -220,6 +282,7 @@ type TrackRef struct {
 	Weight    int
 	HasWeight bool
 	Reverse   bool
+	NoReverse bool // noreverse: beats the object's own reverse
 }
 
 // ScriptConfig is a vrrp_script.
@@ -246,13 +309,15 @@ type FileConfig struct {
 
 // ProcessConfig is a vrrp_track_process.
 type ProcessConfig struct {
-	Name, Path     string
-	Params         []string
-	ParamMatch     string // "", exact, partial, initial
-	Weight         int
-	Reverse        bool
-	Quorum         int // min, default 1
-	QuorumMax      int // zero: no limit
+	Name, Path string
+	Params     []string
+	ParamMatch string // "", exact, partial, initial
+	Weight     int
+	Reverse    bool
+	Quorum     int // min, default 1
+	// QuorumMax counts with HasQuorumMax; zero: the process must not run.
+	QuorumMax      int
+	HasQuorumMax   bool
 	ForkDelay      time.Duration
 	TerminateDelay time.Duration
 	FullCommand    bool

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// Forever is a lifetime without end.
+const Forever time.Duration = 1<<63 - 1
+
 // Address is a virtual or static address.
 type Address struct {
 	// Prefix is address and mask as configured; without a mask /32 or /128.
@@ -19,7 +22,8 @@ type Address struct {
 	Peer      netip.Prefix
 	Home      bool
 	NoDAD     bool // default true for IPv6 VIPs (-nodad clears it)
-	// PreferredLft is the preferred lifetime; HasPreferredLft tells zero (deprecated) from unset. 1<<63-1 is forever.
+	// PreferredLft is the preferred lifetime; HasPreferredLft tells zero (deprecated) from unset. The largest
+	// value is Forever.
 	PreferredLft    time.Duration
 	HasPreferredLft bool
 	ManageTempAddr  bool

@@ -1,0 +1,58 @@
+package confparse
+
+import (
+	"os"
+	"time"
+)
+
+// Check gives a source its meaning: the tree is read by the keyword tables, defaults and inheritance are resolved, and what does
+// not fit together is said. The Config is never nil; what is wrong is missing from it, as the reference leaves it out.
+func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
+	root, diags := Parse(s)
+	cfg, found := check(root, o)
+	return cfg, append(diags, found...)
+}
+
+// check is Check for a tree.
+func check(root *Block, o CheckOptions) (*Config, Diagnostics) {
+	p := &interp{opt: o, host: machine(o.Machine), raw: newRaw(), top: topTable, tables: Tables()}
+	p.raw.global.defaults()
+	p.block(topTable, root.Stmts)
+	cfg := &Config{}
+	p.buildGlobal(cfg)
+	p.buildVRRP(cfg)
+	p.buildLVS(cfg)
+	for _, b := range p.raw.bfds {
+		c := b.c
+		cfg.BFD = append(cfg.BFD, &c)
+	}
+	return cfg, p.diags
+}
+
+// defaults is what counts without global_defs.
+func (g *rawGlobal) defaults() {
+	g.g.ChildWaitTime = 5 * time.Second
+	g.g.SMTP.ConnectTimeout = 30 * time.Second
+	g.g.MinAutoPriorityDelay = time.Second
+	g.g.JSONVersion = 1
+	g.nftIPVSMark, g.nftIPVSPriority = 1000, -151
+	g.g.Firewall.NFTable, g.g.Firewall.NFPriority = "keepalived", -1
+	g.g.Buffers.RxMultiplier = 3
+	g.g.SNMP.VSStatsInterval, g.g.SNMP.RSStatsInterval = 5*time.Second, 5*time.Second
+	g.g.DBus.ServiceName, g.g.DBus.NoInterfaceName = "org.keepalived.Vrrp1", "none"
+}
+
+// scriptTimeout is how long startup_script and shutdown_script may run unless said otherwise.
+const scriptTimeout = 10 * time.Second
+
+func (p *interp) buildGlobal(cfg *Config) {
+	g := &p.raw.global
+	g.g.ScriptSecurity = g.scriptSecurity.or(false)
+	if g.g.RouterID == "" {
+		g.g.RouterID, _ = os.Hostname()
+	}
+	for i := range g.scripts {
+		p.checkScript(&g.scripts[i], true)
+	}
+	cfg.Global = g.g
+}

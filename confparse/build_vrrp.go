@@ -1,0 +1,558 @@
+package confparse
+
+import (
+	"math"
+	"time"
+
+	"releve/vrrp"
+)
+
+// buildVRRP makes the checked configuration of the VRRP part.
+func (p *interp) buildVRRP(cfg *Config) {
+	g, r, c := &p.raw.global, p.raw, &cfg.VRRP
+	c.RouterID = cfg.Global.RouterID
+	c.StartupDelay, c.DelayAfterBoot = g.startupDelay.or(0), g.delayAfterBoot.or(0)
+	c.MinGARP = g.minGARP.or(false)
+	c.NotifyPriorityChanges = g.notifyPrioChanges.or(false)
+	c.DynamicInterfaces, c.AllowIfChanges = g.dynamicIfaces.set(), g.dynamicIfaces.or(false) && g.allowIfChanges
+	c.DefaultIface = g.defaultIface.or("eth0")
+	c.VMACPrefix = g.vmacPrefix.or("vrrp")
+	c.VMACAddrPrefix = g.vmacAddrPrefix.or(c.VMACPrefix)
+	c.LogUnknownVRIDs = g.logUnknownVRIDs
+	c.Linkbeat = r.linkbeat
+	if len(r.delays) > 0 {
+		c.IfaceDelays = r.delays
+	}
+	for _, gg := range r.garps {
+		c.GARPGroups = append(c.GARPGroups, gg.c)
+	}
+	p.linkGroups()
+	for _, s := range r.scripts {
+		p.buildScript(c, s)
+	}
+	for _, f := range r.files {
+		fc := f.c
+		c.Files = append(c.Files, &fc)
+	}
+	for _, t := range r.processes {
+		pc := t.c
+		c.Processes = append(c.Processes, &pc)
+	}
+	for _, vi := range r.instances {
+		if p.buildInstance(vi) {
+			c.Instances = append(c.Instances, vi.cfg)
+		}
+	}
+	p.checkVRIDs()
+	for _, sg := range r.groups {
+		if gc := p.buildGroup(sg); gc != nil {
+			c.Groups = append(c.Groups, gc)
+		}
+	}
+	p.buildStatic(c)
+	p.buildSync(cfg)
+	p.scriptSecurity()
+}
+
+// linkGroups tells each instance which group it is in.
+func (p *interp) linkGroups() {
+	for _, sg := range p.raw.groups {
+		for _, m := range sg.members {
+			vi := p.raw.byInstance[m.Text]
+			if vi == nil {
+				continue
+			}
+			if vi.sg != nil {
+				continue
+			}
+			vi.sg = sg
+		}
+	}
+}
+
+func (p *interp) buildScript(c *vrrp.Config, s *rawScript) {
+	u := scriptUse{what: "vrrp_script " + s.c.Name, cmd: &s.c.Command, pos: s.cmd.pos}
+	if !p.checkScript(&u, false) {
+		s.drop = true
+		return
+	}
+	p.scripts++
+	sc := s.c
+	c.Scripts = append(c.Scripts, &sc)
+}
+
+const maxAdvert = 40950 * time.Millisecond
+
+// buildInstance resolves one instance; false leaves it out.
+func (p *interp) buildInstance(vi *rawInstance) bool {
+	g := &p.raw.global
+	c := &vi.c
+	vi.cfg = c
+	c.Name = vi.name
+	p.family(vi)
+	c.IPv6 = vi.ipv6
+
+	c.Version = vi.version.or(g.version.or(2))
+	if vi.ipv6 {
+		if vi.version.set() && vi.version.v == 2 {
+			p.bad(vi.version.pos, "version-invalid", "%s: IPv6 needs version 3", vi.name)
+		}
+		c.Version = 3
+	}
+	c.NativeIPv6 = vi.nativeIPv6.or(false)
+	c.Strict = vi.strict.or(g.strict.or(false))
+
+	// State and priority depend on each other.
+	master := vi.state.or("") == "MASTER"
+	switch {
+	case vi.priority.set():
+		c.Priority = uint8(vi.priority.v)
+	case master:
+		c.Priority = 255
+	default:
+		c.Priority = 100
+	}
+	c.StartMaster = master || !vi.state.set() && c.Priority == 255
+	if c.Strict && (c.Priority == 255) != c.StartMaster && vi.state.set() {
+		p.bad(vi.state.pos, "owner-state-mismatch", "%s: strict mode: state MASTER and priority 255 go together", vi.name)
+		c.StartMaster = c.Priority == 255
+	}
+
+	p.advertInterval(vi)
+	p.authentication(vi)
+
+	c.Src, c.McastDst = vi.src.or(c.Src), vi.mcastDst.or(c.McastDst)
+	if !c.McastDst.IsValid() {
+		if vi.ipv6 {
+			c.McastDst = g.mcast6.or(addrOf("ff02::12"))
+		} else {
+			c.McastDst = g.mcast4.or(addrOf("224.0.0.18"))
+		}
+	}
+	c.CheckUnicastSrc = vi.checkUnicastSrc.or(g.checkUnicastSrc.or(false))
+	p.peers(vi)
+
+	c.SkipCheckAdvAddr = vi.skipCheckAdvAddr.or(g.skipCheckAdvAddr.or(false))
+	c.DownTimerAdverts = vi.downTimerAdverts.or(g.downTimerAdverts.or(3))
+	c.LowerPrioNoAdvert = vi.lowerPrio.or(g.lowerPrioNoAdvert.or(c.Strict))
+	c.HigherPrioSendAdvert = vi.higherPrio.or(g.higherPrioSendAdvert.or(false))
+	c.OwnerIgnoreAdverts = vi.ownerIgnore.or(g.ownerIgnoreAdverts.or(c.Strict))
+	c.V3ChecksumAsV2 = vi.v3ChecksumAsV2.or(g.v3ChecksumAsV2.or(false))
+	c.Accept = vi.accept.or(!c.Strict || c.Priority == 255)
+	c.NoVIPs = vi.noVIPs.or(false)
+
+	p.preemption(vi)
+	p.garpOf(vi)
+	p.addresses(vi)
+	p.vmacOf(vi)
+	p.strictChecks(vi)
+	p.trackOf(vi)
+
+	c.Notify = vi.notify.c
+	c.Notify.SMTPAlert = vi.notify.smtp.or(g.smtpAlertVRRP.or(g.smtpAlert.or(false)))
+	c.Notify.PriorityFifo = vi.notify.prio.or(g.notifyPrioChanges.or(false))
+	p.notifyScripts(&vi.notify)
+	c.Notify.Any = vi.notify.c.Any
+	c.Notify.Master, c.Notify.Backup, c.Notify.Fault, c.Notify.Stop = vi.notify.c.Master, vi.notify.c.Backup, vi.notify.c.Fault, vi.notify.c.Stop
+	c.Notify.Deleted, c.Notify.MasterRxLowerPri = vi.notify.c.Deleted, vi.notify.c.MasterRxLowerPri
+
+	if vi.sg != nil {
+		c.Group = vi.sg.name
+	}
+	if !p.interfaceOf(vi) {
+		return false
+	}
+	if !vi.vrid.set() {
+		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "vrid-missing", Exit: ExitConfig, FatalAtStart: true,
+			Message: vi.name + ": virtual_router_id is missing, want 1..255"})
+		return false
+	}
+	c.VRID = uint8(vi.vrid.v)
+	return true
+}
+
+// notifyScripts drops what cannot be run.
+func (p *interp) notifyScripts(n *rawNotify) {
+	for i := range n.uses {
+		if p.checkScript(&n.uses[i], true) {
+			p.scripts++
+		}
+	}
+}
+
+// family finds the family of an instance's adverts.
+func (p *interp) family(vi *rawInstance) {
+	switch {
+	case vi.nativeIPv6.or(false):
+		vi.ipv6 = true
+	case vi.src.set():
+		vi.ipv6 = vi.src.v.Is6()
+	case len(vi.peers) > 0:
+		vi.ipv6 = vi.peers[0].Addr.Is6()
+	case vi.mcastDst.set():
+		vi.ipv6 = vi.mcastDst.v.Is6()
+	case len(vi.vips) > 0:
+		vi.ipv6 = vi.vips[0].a.Prefix.Addr().Is6()
+	}
+}
+
+func (p *interp) advertInterval(vi *rawInstance) {
+	c := vi.cfg
+	d := vi.advert.or(p.raw.global.advert(c.Version))
+	if c.Version == 2 {
+		c.AdvertInt = time.Duration(math.Round(d.Seconds())) * time.Second
+		if c.AdvertInt == 0 {
+			c.AdvertInt = time.Second
+		}
+		if vi.advert.set() && c.AdvertInt != d {
+			p.bad(vi.advert.pos, "advert-interval-invalid", "%s: advert_int %s: version 2 wants whole seconds, %s is used", vi.name, d, c.AdvertInt)
+		}
+		return
+	}
+	c.AdvertInt = (d + 9999*time.Microsecond).Truncate(10 * time.Millisecond)
+	if c.AdvertInt > maxAdvert {
+		c.AdvertInt = maxAdvert
+	}
+	if vi.advert.set() && c.AdvertInt != d {
+		p.bad(vi.advert.pos, "advert-interval-invalid", "%s: advert_int %s: version 3 wants steps of 0.01 up to 40.95 seconds, %s is used", vi.name, d, c.AdvertInt)
+	}
+}
+
+// advert is the interval of an instance that names none.
+func (g *rawGlobal) advert(int) time.Duration { return time.Second }
+
+func (p *interp) authentication(vi *rawInstance) {
+	c := vi.cfg
+	c.HMAC = vi.hmac
+	written := vi.authType.set() || vi.authPass.set()
+	if !written {
+		return
+	}
+	at := vi.authType.pos
+	if !at.IsValid() {
+		at = vi.authPass.pos
+	}
+	switch {
+	case c.HMAC != nil:
+		p.bad(at, "auth-not-supported", "%s: authentication and auth_hmac exclude each other: the password is not used", vi.name)
+		return
+	case c.Version == 3:
+		p.bad(at, "auth-not-supported", "%s: version 3 has no authentication: ignored", vi.name)
+		return
+	case c.Strict:
+		p.bad(at, "strict-mode", "%s: strict mode has no authentication: ignored", vi.name)
+		return
+	}
+	if vi.authType.or("PASS") == "AH" {
+		c.Auth = vrrp.AuthAH
+	} else {
+		c.Auth = vrrp.AuthPass
+	}
+	if !vi.authPass.set() {
+		p.bad(at, "auth-pass-missing", "%s: auth_type without auth_pass: ignored", vi.name)
+		c.Auth = vrrp.AuthNone
+		return
+	}
+	copy(c.AuthPass[:], vi.authPass.v)
+}
+
+func (p *interp) peers(vi *rawInstance) {
+	c := vi.cfg
+	for _, o := range vi.peers {
+		if o.Addr.Is6() != vi.ipv6 {
+			p.bad(o.pos, "bad-unicast-peer", "%s: unicast_peer %s is of another family than the instance: ignored", vi.name, o.Addr)
+			continue
+		}
+		c.Peers = append(c.Peers, o.Peer)
+	}
+	c.Unicast = len(c.Peers) > 0
+	if vi.srcUnicast && len(vi.peers) == 0 {
+		p.warn(vi.src.pos, "deprecated", "%s: unicast_src_ip without unicast_peer: adverts go by multicast", vi.name)
+		c.Unicast = c.UnicastFaultNoPeer
+	}
+}
+
+func (p *interp) preemption(vi *rawInstance) {
+	c := vi.cfg
+	c.NoPreempt = vi.noPreempt.or(false)
+	c.PreemptDelay = vi.preemptDelay.or(0)
+	written := vi.state.or("") == "MASTER"
+	if c.NoPreempt && written {
+		p.bad(vi.noPreempt.pos, "nopreempt-with-master", "%s: nopreempt does not go with state MASTER: ignored", vi.name).Opened = vi.state.pos
+		c.NoPreempt = false
+	}
+	if c.NoPreempt && c.Priority == 255 {
+		c.NoPreempt = false
+	}
+	if c.PreemptDelay > 0 {
+		switch {
+		case c.Strict:
+			p.bad(vi.preemptDelay.pos, "strict-mode", "%s: strict mode has no preempt_delay: ignored", vi.name)
+			c.PreemptDelay = 0
+		case written:
+			p.bad(vi.preemptDelay.pos, "preempt-delay-with-master", "%s: preempt_delay does not go with state MASTER: ignored", vi.name).Opened = vi.state.pos
+			c.PreemptDelay = 0
+		case c.NoPreempt:
+			p.bad(vi.preemptDelay.pos, "preempt-delay-with-nopreempt", "%s: preempt_delay does not go with nopreempt: ignored", vi.name)
+			c.PreemptDelay = 0
+		}
+	}
+}
+
+func (p *interp) garpOf(vi *rawInstance) {
+	g, c, d := &p.raw.global, vi.cfg, &p.raw.global.garp
+	ga := &c.GARP
+	ga.Delay = vi.garp.delay.or(d.delay.or(5 * time.Second))
+	ga.Repeat = vi.garp.repeat.or(d.repeat.or(5))
+	if g.minGARP.or(false) {
+		if !vi.garp.repeat.set() && !d.repeat.set() {
+			ga.Repeat = 1
+		}
+		if !vi.garp.delay.set() && !d.delay.set() {
+			ga.Delay = 0
+		}
+	}
+	ga.Refresh = vi.garp.refresh.or(d.refresh.or(0))
+	ga.RefreshRepeat = vi.garp.refreshRepeat.or(d.refreshRepeat.or(1))
+	ga.LowerPrioDelay = vi.garp.lowerDelay.or(d.lowerDelay.or(ga.Delay))
+	ga.LowerPrioRepeat = vi.garp.lowerRepeat.or(d.lowerRepeat.or(ga.Repeat))
+	if c.Strict {
+		ga.LowerPrioRepeat = 0
+	}
+	ga.GARPInterval, ga.GNAInterval = g.garpInterval.or(0), g.gnaInterval.or(0)
+	switch {
+	case vi.garp.extraIf.set():
+		ga.ExtraIfInterval, ga.ExtraIfAll = vi.garp.extraIf.v, vi.garp.extraIfAll
+	case d.extraIf.set():
+		ga.ExtraIfInterval, ga.ExtraIfAll = d.extraIf.v, d.extraIfAll
+	}
+}
+
+// maxVIPs is how many addresses an advert can carry.
+const maxVIPs = 255
+
+func (p *interp) addresses(vi *rawInstance) {
+	c := vi.cfg
+	for _, a := range vi.vips {
+		if a.a.Prefix.Addr().Is6() != vi.ipv6 {
+			p.bad(a.pos, "vip-family-mismatch", "%s: %s is of another family than the instance: write it into virtual_ipaddress_excluded", vi.name, a.a.Prefix)
+			continue
+		}
+		if len(c.VIPs) == maxVIPs {
+			p.bad(a.pos, "too-many-vips", "%s: more than %d addresses: %s and what follows becomes virtual_ipaddress_excluded", vi.name, maxVIPs, a.a.Prefix)
+		}
+		if len(c.VIPs) >= maxVIPs {
+			c.Excluded = append(c.Excluded, a.a)
+			continue
+		}
+		c.VIPs = append(c.VIPs, a.a)
+	}
+	for _, a := range vi.evips {
+		c.Excluded = append(c.Excluded, a.a)
+	}
+	for _, r := range vi.routes {
+		c.Routes = append(c.Routes, r.r)
+	}
+	for _, r := range vi.rules {
+		c.Rules = append(c.Rules, r.r)
+	}
+	if len(c.VIPs) == 0 && !c.NoVIPs {
+		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "no-vip", Exit: ExitConfig, FatalAtStart: c.Version == 3,
+			Message: vi.name + ": no virtual_ipaddress; no_virtual_ipaddress says that it is on purpose"})
+	}
+}
+
+func (p *interp) vmacOf(vi *rawInstance) {
+	c := vi.cfg
+	c.VMAC = vi.vmac
+	if vi.addrVMAC.set() && c.VMAC == nil {
+		c.VMAC = &vrrp.VMACConfig{}
+	}
+	if c.VMAC == nil {
+		if vi.xmitBase.set() {
+			p.bad(vi.xmitBase.pos, "vmac", "%s: vmac_xmit_base without use_vmac: ignored", vi.name)
+		}
+		return
+	}
+	c.VMAC.XmitBase, c.VMAC.AddrVMAC = vi.xmitBase.or(false), vi.addrVMAC.or(false)
+	if c.Strict && c.VMAC.XmitBase {
+		p.bad(vi.xmitBase.pos, "strict-mode", "%s: strict mode has no vmac_xmit_base: ignored", vi.name)
+		c.VMAC.XmitBase = false
+	}
+}
+
+func (p *interp) strictChecks(vi *rawInstance) {
+	c := vi.cfg
+	if !c.Strict {
+		return
+	}
+	if len(c.Peers) > 0 {
+		p.add(Diagnostic{Pos: vi.peers[0].pos, Severity: Error, Code: "strict-mode", Exit: ExitConfig, FatalAtStart: true,
+			Message: vi.name + ": strict mode has no unicast peers"})
+	}
+	if c.Version == 2 && vi.accept.set() && vi.accept.v {
+		p.bad(vi.accept.pos, "strict-mode", "%s: strict mode has no accept in version 2: ignored", vi.name)
+		c.Accept = c.Priority == 255
+	}
+	if vi.lowerPrio.set() && !vi.lowerPrio.v {
+		p.bad(vi.lowerPrio.pos, "strict-mode", "%s: strict mode needs lower_prio_no_advert: set", vi.name)
+		c.LowerPrioNoAdvert = true
+	}
+	if c.HigherPrioSendAdvert {
+		if vi.higherPrio.set() {
+			p.bad(vi.higherPrio.pos, "strict-mode", "%s: strict mode has no higher_prio_send_advert: ignored", vi.name)
+		}
+		c.HigherPrioSendAdvert = false
+	}
+	if vi.ipv6 && len(c.VIPs) > 0 && !c.VIPs[0].Prefix.Addr().IsLinkLocalUnicast() {
+		p.bad(vi.vips[0].pos, "strict-mode", "%s: strict mode wants a link-local address as the first one", vi.name)
+	}
+}
+
+// trackOf copies what is tracked and drops what does not exist.
+func (p *interp) trackOf(vi *rawInstance) {
+	c := vi.cfg
+	c.Track = p.refs(&vi.track)
+	for i, t := range vi.track.ifaces {
+		if t.r.Name == vi.iface.or("") && !vi.c.DontTrackPrimary && vi.iface.set() {
+			p.bad(t.pos, "track-own-interface", "%s: %s is the own interface and tracked anyway: ignored", vi.name, t.r.Name)
+			c.Track.Ifaces = append(c.Track.Ifaces[:i:i], c.Track.Ifaces[i+1:]...)
+			break
+		}
+	}
+}
+
+func (p *interp) refs(t *rawTrack) vrrp.TrackConfig {
+	var c vrrp.TrackConfig
+	get := func(list []rawTrackRef, keep func(string) bool) (out []vrrp.TrackRef) {
+		for _, r := range list {
+			if keep == nil || keep(r.r.Name) {
+				out = append(out, r.r)
+			}
+		}
+		return out
+	}
+	c.Ifaces = get(t.ifaces, nil)
+	c.Scripts = get(t.scripts, func(n string) bool { s := p.raw.byScript[n]; return s != nil && !s.drop })
+	c.Files, c.Processes, c.BFD = get(t.files, nil), get(t.processes, nil), get(t.bfds, nil)
+	return c
+}
+
+// interfaceOf finds the interface of an instance.
+func (p *interp) interfaceOf(vi *rawInstance) bool {
+	c := vi.cfg
+	c.Iface = vi.iface.or("")
+	if !vi.iface.set() {
+		if c.Unicast {
+			return true
+		}
+		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "no-interface", Exit: ExitConfig, FatalAtStart: true,
+			Message: vi.name + ": interface is missing"})
+		return false
+	}
+	return true
+}
+
+// checkVRIDs complains about one VRID twice on an interface, family and group.
+func (p *interp) checkVRIDs() {
+	type key struct {
+		iface string
+		vrid  uint8
+		v6    bool
+		dst   string
+	}
+	seen := make(map[key]*rawInstance, len(p.raw.instances))
+	for _, vi := range p.raw.instances {
+		c := vi.cfg
+		if c == nil || c.VRID == 0 || c.Unicast {
+			continue
+		}
+		k := key{c.Iface, c.VRID, c.IPv6, c.McastDst.String()}
+		if o := seen[k]; o != nil {
+			p.add(Diagnostic{Pos: vi.vrid.pos, Severity: Error, Code: "duplicate-vrid", Exit: ExitConfig, FatalAtStart: true, Opened: o.vrid.pos,
+				Message: vi.name + ": virtual_router_id " + itoa(int(c.VRID)) + " on " + c.Iface + " belongs to " + o.name})
+			continue
+		}
+		seen[k] = vi
+	}
+}
+
+func (p *interp) buildGroup(sg *rawGroup) *vrrp.GroupConfig {
+	g := &p.raw.global
+	c := &vrrp.GroupConfig{Name: sg.name, TrackingWeight: sg.weights.or(false)}
+	for _, m := range sg.members {
+		vi := p.raw.byInstance[m.Text]
+		switch {
+		case vi == nil:
+			d := p.bad(m.Pos, "sync-group-undefined-member", "sync group %s: there is no vrrp_instance %s", sg.name, m.Text)
+			d.Suggest = p.nearestInstance(m.Text)
+		case vi.sg != sg:
+			p.bad(m.Pos, "sync-group", "sync group %s: %s is in group %s already", sg.name, m.Text, vi.sg.name)
+		default:
+			c.Members = append(c.Members, m.Text)
+		}
+	}
+	c.Track = p.refs(&sg.track)
+	c.Notify = sg.notify.c
+	c.Notify.SMTPAlert = sg.notify.smtp.or(g.smtpAlertVRRP.or(g.smtpAlert.or(false)))
+	c.Notify.PriorityFifo = sg.notify.prio.or(g.notifyPrioChanges.or(false))
+	p.notifyScripts(&sg.notify)
+	smtp, prio := c.Notify.SMTPAlert, c.Notify.PriorityFifo
+	c.Notify = sg.notify.c
+	c.Notify.SMTPAlert, c.Notify.PriorityFifo = smtp, prio
+	switch len(c.Members) {
+	case 0:
+		p.bad(sg.pos, "sync-group-empty", "sync group %s has no member: ignored", sg.name)
+		return nil
+	case 1:
+		p.bad(sg.pos, "sync-group-one-member", "sync group %s has only one member", sg.name)
+	}
+	return c
+}
+
+func (p *interp) nearestInstance(w string) string {
+	var names []string
+	for i := 0; i < len(p.raw.instances) && i < 1000; i++ {
+		names = append(names, p.raw.instances[i].name)
+	}
+	return nearest(w, names)
+}
+
+func (p *interp) buildStatic(c *vrrp.Config) {
+	for _, a := range p.raw.staticAddrs {
+		if a.a.Dev == "" {
+			a.a.Dev = c.DefaultIface
+			if !p.hasInterface(a.a.Dev) && !p.raw.global.dynamicIfaces.or(false) {
+				p.hostBad(a.pos, "interface-missing", "static_ipaddress %s: interface %s does not exist", a.a.Prefix, a.a.Dev)
+			}
+		}
+		c.StaticAddrs = append(c.StaticAddrs, a.a)
+	}
+	for _, r := range p.raw.staticRoutes {
+		c.StaticRoutes = append(c.StaticRoutes, r.r)
+	}
+	for _, r := range p.raw.staticRules {
+		c.StaticRules = append(c.StaticRules, r.r)
+	}
+	for _, t := range p.raw.tgroups {
+		tg := vrrp.TrackGroup{Name: t.name}
+		for _, m := range t.members {
+			if p.raw.byInstance[m.Text] == nil {
+				p.bad(m.Pos, "track-group-undefined-member", "track_group %s: there is no vrrp_instance %s", t.name, m.Text).Suggest = p.nearestInstance(m.Text)
+				continue
+			}
+			tg.Instances = append(tg.Instances, m.Text)
+		}
+		c.TrackGroups = append(c.TrackGroups, tg)
+	}
+}
+
+// scriptSecurity is the reference's complaint about scripts that run without script security.
+func (p *interp) scriptSecurity() {
+	if p.opt.NoHost || p.scripts == 0 || p.raw.global.scriptSecurity.set() || p.saidSecurity {
+		return
+	}
+	p.saidSecurity = true
+	p.add(Diagnostic{Severity: Warning, Code: "script-security", Exit: ExitSecurity, Host: true,
+		Message: "scripts are run without enable_script_security in global_defs"})
+}

@@ -1,0 +1,126 @@
+package confparse
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"releve/script"
+)
+
+// Machine answers what the checks ask about the machine a configuration is for. A nil function asks this machine.
+type Machine struct {
+	// Interface reports whether a network interface exists.
+	Interface func(name string) bool
+	// User and Group report whether an account exists; numbers always do.
+	User, Group func(name string) bool
+	// Script says why a command cannot be run, with the errors of script.Settings.Check; nil: it can.
+	Script func(s script.Settings, c *script.Command) error
+	// Resolves reports whether a host name can be looked up.
+	Resolves func(name string) bool
+}
+
+// machine fills what is nil with questions to this machine, each asked once.
+func machine(m *Machine) *Machine {
+	var out Machine
+	if m != nil {
+		out = *m
+	}
+	if out.Interface == nil {
+		out.Interface = remember(func(name string) bool { _, err := net.InterfaceByName(name); return err == nil })
+	}
+	if out.User == nil {
+		out.User = remember(func(name string) bool { _, err := user.Lookup(name); return err == nil })
+	}
+	if out.Group == nil {
+		out.Group = remember(func(name string) bool { _, err := user.LookupGroup(name); return err == nil })
+	}
+	if out.Script == nil {
+		out.Script = func(s script.Settings, c *script.Command) error { _, _, err := s.Check(c); return err }
+	}
+	if out.Resolves == nil {
+		out.Resolves = remember(func(name string) bool { a, err := net.LookupHost(name); return err == nil && len(a) > 0 })
+	}
+	return &out
+}
+
+func remember(f func(string) bool) func(string) bool {
+	known := map[string]bool{}
+	return func(s string) bool {
+		b, ok := known[s]
+		if !ok {
+			b = f(s)
+			known[s] = b
+		}
+		return b
+	}
+}
+
+// hostBad is a complaint about the machine with exit code 5.
+func (p *interp) hostBad(pos Pos, code Code, format string, a ...any) *Diagnostic {
+	return p.add(Diagnostic{Pos: pos, Severity: Error, Code: code, Exit: ExitConfig, Host: true, Message: fmt.Sprintf(format, a...)})
+}
+
+// resolves asks for a name unless the machine does not count.
+func (p *interp) resolves(name string) bool { return p.opt.NoHost || p.host.Resolves(name) }
+
+// hasInterface reports whether an interface exists, or whether it does not matter.
+func (p *interp) hasInterface(name string) bool { return p.opt.NoHost || p.host.Interface(name) }
+
+// checkUser complains about unknown accounts. A group may stand behind a colon, which asks for supplementary groups.
+func (p *interp) checkUser(pos Pos, name, group string) bool {
+	name, behind, _ := strings.Cut(name, ":")
+	if behind != "" && group == "" {
+		group = behind
+	}
+	group = strings.TrimPrefix(group, ":")
+	if p.opt.NoHost {
+		return true
+	}
+	if _, err := strconv.ParseUint(name, 10, 32); err != nil && !p.host.User(name) {
+		p.hostBad(pos, "script-user-missing", "user %q does not exist", name)
+		return false
+	}
+	if group == "" {
+		return true
+	}
+	if _, err := strconv.ParseUint(group, 10, 32); err != nil && !p.host.Group(group) {
+		p.hostBad(pos, "script-user-missing", "group %q does not exist", group)
+		return false
+	}
+	return true
+}
+
+// checkScript judges a command: complaints go to p, and unset is called for one that cannot be run. It reports whether a script
+// that can be run is there. Quiet commands are dropped without changing the exit code, as the reference does for notifiers.
+func (p *interp) checkScript(u *scriptUse, quiet bool) bool {
+	if p.opt.NoHost || u.cmd.IsZero() {
+		return !u.cmd.IsZero()
+	}
+	g := &p.raw.global
+	err := p.host.Script(script.Settings{User: g.g.ScriptUser, Group: g.g.ScriptGroup, Security: g.scriptSecurity.or(false)}, u.cmd)
+	if err == nil {
+		return true
+	}
+	code, exit := Code("script-not-found"), ExitConfig
+	switch {
+	case errors.Is(err, script.ErrUnsafe):
+		code = "script-insecure"
+	case errors.Is(err, script.ErrNoAccount):
+		code = "script-user-missing"
+	case errors.Is(err, script.ErrNotExecutable):
+		code = "script-not-executable"
+	}
+	sev := Error
+	if quiet && code != "script-insecure" {
+		exit, sev = ExitNone, Warning
+	}
+	p.add(Diagnostic{Pos: u.pos, Severity: sev, Code: code, Exit: exit, Host: true, Message: fmt.Sprintf("%s: %v", u.what, err)})
+	if u.unset != nil {
+		u.unset()
+	}
+	return false
+}

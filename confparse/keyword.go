@@ -1,0 +1,145 @@
+package confparse
+
+import (
+	"sync"
+)
+
+// Kind is what an argument of a keyword is.
+type Kind uint8
+
+// Kinds of arguments.
+const (
+	Text      Kind = iota // any word
+	Number                // a whole number from Min to Max
+	Seconds               // seconds with up to six decimals
+	Millis                // milliseconds with up to three decimals
+	Bool                  // on, off, true, false, yes, no
+	Choice                // one of Words
+	Address               // an IPv4 or IPv6 address
+	Interface             // the name of a network interface
+	File                  // a path
+	Script                // a command line: one word, or several in double quotes
+	User                  // a user name or number
+	Group                 // a group name or number, `:` in front adds the user's supplementary groups
+	Rest                  // anything up to the end of the line
+)
+
+// Arg is one argument of a keyword.
+type Arg struct {
+	// Name is how help texts call it: "SECONDS", "PRIORITY".
+	Name string
+	Kind Kind
+	// Min and Max bound numbers and times, in the unit of the kind; both zero: no bounds but those of the type.
+	Min, Max float64
+	// Words are the values of a Choice.
+	Words []string
+	// Optional says that the line may end before it.
+	Optional bool
+}
+
+// Keyword is a row of a table: all that there is to know about a keyword.
+type Keyword struct {
+	Name string
+	// Aliases are other spellings, as good as the first; OldNames still work but are complained about.
+	Aliases, OldNames []string
+	Args              []Arg
+	// Default is what counts without the keyword, in words of the configuration; empty: nothing.
+	Default string
+	// Deprecated says what to write instead; empty for keywords in good standing.
+	Deprecated string
+	// Since is the version of keepalived.conf(5) that first had it, where that is later than 2.0.
+	Since string
+	// Help is one line.
+	Help string
+	// Room is the part of the program that acts on it.
+	Room string
+	// Secret marks values that must not be shown.
+	Secret bool
+	// Missing is the exit code of a line without its required argument: ExitStop where the reference ends at once.
+	Missing Exit
+	// Block is the table of the lines inside its braces; nil for a line without braces.
+	Block *Table
+	// Build names the build option of the reference without which it does not know the keyword: "SNMP", "DBus", "iptables".
+	Build string
+
+	// set stores the values. It is called only when all arguments are right.
+	set func(p *interp, u *use)
+	// enter is called before the lines of the block; when it returns false they are skipped. leave is called behind them.
+	enter func(p *interp, u *use) bool
+	leave func(p *interp, u *use)
+	// optionalBlock allows the line without braces.
+	optionalBlock bool
+}
+
+// Table is the keywords of one block, or the form of its lines where they are data.
+type Table struct {
+	// Name is the block's name: "vrrp_instance"; "" is the top level.
+	Name string
+	Rows []Keyword
+	// Item describes the lines of a list block: "ADDRESS[/MASK] [dev IF] ...". Empty for blocks of keywords.
+	Item string
+	// item takes one line of a list block.
+	item func(p *interp, s *Statement)
+	// one says that each word of a list block is an item of its own.
+	one bool
+
+	once  sync.Once
+	index map[string]*Keyword
+}
+
+// lookup finds a keyword by any of its spellings; old reports that it is a deprecated one.
+func (t *Table) lookup(word string) (k *Keyword, old bool) {
+	t.once.Do(func() {
+		t.index = make(map[string]*Keyword, 2*len(t.Rows))
+		for i := range t.Rows {
+			k := &t.Rows[i]
+			t.index[k.Name] = k
+			for _, a := range k.Aliases {
+				t.index[a] = k
+			}
+			for _, o := range k.OldNames {
+				t.index[o] = k
+			}
+		}
+	})
+	k = t.index[word]
+	if k == nil || k.Name == word || len(k.OldNames) == 0 {
+		return k, false
+	}
+	for _, o := range k.OldNames {
+		if o == word {
+			return k, true
+		}
+	}
+	return k, false
+}
+
+// words is all spellings in good standing, for suggestions and completion.
+func (t *Table) words() []string {
+	var w []string
+	for i := range t.Rows {
+		w = append(w, t.Rows[i].Name)
+		w = append(w, t.Rows[i].Aliases...)
+	}
+	return w
+}
+
+func num(name string, lo, hi float64) Arg  { return Arg{Name: name, Kind: Number, Min: lo, Max: hi} }
+func secs(name string, lo, hi float64) Arg { return Arg{Name: name, Kind: Seconds, Min: lo, Max: hi} }
+func word(name string) Arg                 { return Arg{Name: name, Kind: Text} }
+func choice(name string, w ...string) Arg  { return Arg{Name: name, Kind: Choice, Words: w} }
+func addr(name string) Arg                 { return Arg{Name: name, Kind: Address} }
+func iface(name string) Arg                { return Arg{Name: name, Kind: Interface} }
+func pathArg(name string) Arg              { return Arg{Name: name, Kind: File} }
+func boolean() Arg                         { return Arg{Name: "BOOL", Kind: Bool} }
+func rest(name string) Arg                 { return Arg{Name: name, Kind: Rest, Optional: true} }
+
+// opt makes an argument optional.
+func (a Arg) opt() Arg { a.Optional = true; return a }
+
+func args(a ...Arg) []Arg { return a }
+
+// command is the arguments of a script: the line and who runs it.
+func command() []Arg {
+	return []Arg{{Name: "SCRIPT", Kind: Script}, {Name: "USER", Kind: User, Optional: true}, {Name: "GROUP", Kind: Group, Optional: true}}
+}
