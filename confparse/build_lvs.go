@@ -10,7 +10,7 @@ import (
 	"releve/vrrp"
 )
 
-func leaveServer(p *interp, _ *use) {
+func leaveServer(p *interp, _ *usage) {
 	vs := p.vs
 	p.vs = nil
 	p.raw.servers = append(p.raw.servers, vs)

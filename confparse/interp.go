@@ -102,7 +102,7 @@ func (p *interp) statement(t *Table, s *Statement) {
 	if k.Deprecated != "" {
 		p.warn(s.Pos(), "deprecated", "%s is deprecated: %s", s.Words[0].Text, k.Deprecated)
 	}
-	u := use{k: k, st: s}
+	u := usage{k: k, st: s}
 	ok := p.decode(&u)
 	if k.Block == nil {
 		if ok && k.set != nil {

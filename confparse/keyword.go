@@ -63,10 +63,10 @@ type Keyword struct {
 	Build string
 
 	// set stores the values. It is called only when all arguments are right.
-	set func(p *interp, u *use)
+	set func(p *interp, u *usage)
 	// enter is called before the lines of the block; when it returns false they are skipped. leave is called behind them.
-	enter func(p *interp, u *use) bool
-	leave func(p *interp, u *use)
+	enter func(p *interp, u *usage) bool
+	leave func(p *interp, u *usage)
 	// optionalBlock allows the line without braces.
 	optionalBlock bool
 }

@@ -12,22 +12,22 @@ import (
 var topTable = &Table{Rows: []Keyword{
 	{Name: "global_defs", Block: globalTable, Room: roomParse, Help: "settings of the daemon and defaults"},
 	{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
-		Help: "network namespace to run in", set: func(p *interp, u *use) { p.raw.global.g.NetNamespace = u.str(0) }},
+		Help: "network namespace to run in", set: func(p *interp, u *usage) { p.raw.global.g.NetNamespace = u.str(0) }},
 	{Name: "net_namespace_ipvs", Args: args(word("NAME").opt()), Room: roomDirector, Since: "2.2.0",
-		Help: "network namespace whose IPVS is driven", set: func(p *interp, u *use) { p.raw.global.ipvsNamespace = u.strOr(0, "") }},
+		Help: "network namespace whose IPVS is driven", set: func(p *interp, u *usage) { p.raw.global.ipvsNamespace = u.strOr(0, "") }},
 	{Name: "namespace_with_ipsets", Room: roomVRRP, Build: "iptables",
-		Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *use) { p.raw.global.g.NamespaceWithIPSets = true }},
+		Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *usage) { p.raw.global.g.NamespaceWithIPSets = true }},
 	{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
-		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *use) { p.raw.global.g.Instance = u.str(0) }},
-	{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *use) { p.raw.global.g.UsePidDir = true }},
-	{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *use) { p.raw.global.g.LinkbeatUsePolling = true }},
+		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
+	{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
+	{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *usage) { p.raw.global.g.LinkbeatUsePolling = true }},
 	{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
-		Help: "how long the main process waits for its parts to end", set: func(p *interp, u *use) { p.raw.global.g.ChildWaitTime = u.secs(0) }},
+		Help: "how long the main process waits for its parts to end", set: func(p *interp, u *usage) { p.raw.global.g.ChildWaitTime = u.secs(0) }},
 
 	{Name: "linkbeat_interfaces", Block: linkbeatTable, Room: roomVRRP, Since: "2.0.16", Help: "interfaces whose link is polled"},
 	{Name: "interface_up_down_delays", Block: delaysTable, Room: roomVRRP, Since: "2.0.19", Help: "how long a change of an interface must last to count"},
 	{Name: "track_group", Args: args(word("NAME")), Block: trackGroupTable, Room: roomVRRP, Missing: ExitStop, Help: "instances that follow static addresses, routes and rules",
-		enter: func(p *interp, u *use) bool {
+		enter: func(p *interp, u *usage) bool {
 			g := &rawTrackGroup{name: u.str(0), pos: u.pos()}
 			if p.raw.byTGroup[g.name] != nil {
 				p.bad(u.at(0), "duplicate-group", "track_group %s is defined a second time: ignored", g.name)
@@ -37,7 +37,7 @@ var topTable = &Table{Rows: []Keyword{
 			}
 			p.tgrp = g
 			return true
-		}, leave: func(p *interp, _ *use) { p.tgrp = nil }},
+		}, leave: func(p *interp, _ *usage) { p.tgrp = nil }},
 	{Name: "static_ipaddress", Block: staticAddressTable, Room: roomVRRP, Help: "addresses that are there from start to stop"},
 	{Name: "static_routes", Block: staticRoutesTable, Room: roomVRRP, Help: "routes that are there from start to stop"},
 	{Name: "static_rules", Block: staticRulesTable, Room: roomVRRP, Help: "routing rules that are there from start to stop"},
@@ -48,12 +48,12 @@ var topTable = &Table{Rows: []Keyword{
 	{Name: "bfd_instance", Args: args(word("NAME")), Block: bfdTable, Room: roomBFD, Missing: ExitConfig, Help: "a BFD session", enter: enterBFD, leave: leaveBFD},
 	{Name: "vrrp_sync_group", Args: args(word("NAME")), Block: groupTable, Room: roomVRRP, Missing: ExitConfig, Help: "instances that change state together", enter: enterGroup, leave: leaveGroup},
 	{Name: "garp_group", Block: garpGroupTable, Room: roomVRRP, Help: "interfaces that share a pause between gratuitous ARPs",
-		enter: func(p *interp, u *use) bool { p.garp = &rawGARPGroup{pos: u.pos()}; return true }, leave: leaveGARPGroup},
+		enter: func(p *interp, u *usage) bool { p.garp = &rawGARPGroup{pos: u.pos()}; return true }, leave: leaveGARPGroup},
 	{Name: "vrrp_instance", Args: args(word("NAME")), Block: instanceTable, Room: roomVRRP, Missing: ExitConfig, Help: "a virtual router", enter: enterInstance, leave: leaveInstance},
 
 	{Name: "virtual_server_group", Args: args(word("NAME")), Block: groupServerTable, Room: roomDirector, Missing: ExitStop, Help: "addresses and marks that are one virtual server", enter: enterVSGroup, leave: leaveVSGroup},
 	{Name: "virtual_server", Args: args(word("ADDRESS|fwmark|group"), rest("PORT|MARK|NAME")), Block: serverTable, Room: roomDirector, Missing: ExitStop, Help: "a service that is balanced", enter: enterServer, leave: leaveServer},
-	{Name: "SSL", Block: sslTable, Room: roomCheck, Help: "what SSL_GET shows to servers that ask", enter: func(p *interp, u *use) bool {
+	{Name: "SSL", Block: sslTable, Room: roomCheck, Help: "what SSL_GET shows to servers that ask", enter: func(p *interp, u *usage) bool {
 		p.raw.ssl = &healthcheck.SSLConfig{}
 		return true
 	}},
@@ -114,13 +114,13 @@ var trackGroupTable = &Table{Name: "track_group", Rows: []Keyword{
 
 // garpGroupTable is garp_group.
 var garpGroupTable = &Table{Name: "garp_group", Rows: []Keyword{
-	{Name: "garp_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *use) {
+	{Name: "garp_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *usage) {
 		p.garp.c.GARPInterval, p.garp.c.HasGARP = u.dur(0), true
 	}},
-	{Name: "gna_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *use) {
+	{Name: "gna_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *usage) {
 		p.garp.c.GNAInterval, p.garp.c.HasGNA = u.dur(0), true
 	}},
-	{Name: "interface", Args: args(iface("INTERFACE")), Room: roomVRRP, Missing: ExitStop, Help: "the one interface", set: func(p *interp, u *use) {
+	{Name: "interface", Args: args(iface("INTERFACE")), Room: roomVRRP, Missing: ExitStop, Help: "the one interface", set: func(p *interp, u *usage) {
 		p.garp.c.Ifaces = append(p.garp.c.Ifaces, u.str(0))
 		if !p.hasInterface(u.str(0)) && !p.raw.global.dynamicIfaces.or(false) {
 			p.hostBad(u.at(0), "interface-missing", "garp_group: interface %s does not exist", u.str(0)).FatalAtStart = true
@@ -134,7 +134,7 @@ var garpGroupTable = &Table{Name: "garp_group", Rows: []Keyword{
 	}}, Room: roomVRRP, Help: "interfaces of one switch"},
 }}
 
-func leaveGARPGroup(p *interp, _ *use) {
+func leaveGARPGroup(p *interp, _ *usage) {
 	g := p.garp
 	p.garp = nil
 	switch {
@@ -149,10 +149,10 @@ func leaveGARPGroup(p *interp, _ *use) {
 
 // sslTable is SSL.
 var sslTable = &Table{Name: "SSL", Rows: []Keyword{
-	{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitStop, Help: "password of the key", set: func(p *interp, u *use) { p.raw.ssl.Password = u.str(0) }},
-	{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with certificate authorities", set: func(p *interp, u *use) { p.raw.ssl.CAFile = u.str(0) }},
-	{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the certificate", set: func(p *interp, u *use) { p.raw.ssl.CertFile = u.str(0) }},
-	{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the key", set: func(p *interp, u *use) { p.raw.ssl.KeyFile = u.str(0) }},
+	{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitStop, Help: "password of the key", set: func(p *interp, u *usage) { p.raw.ssl.Password = u.str(0) }},
+	{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with certificate authorities", set: func(p *interp, u *usage) { p.raw.ssl.CAFile = u.str(0) }},
+	{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the certificate", set: func(p *interp, u *usage) { p.raw.ssl.CertFile = u.str(0) }},
+	{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the key", set: func(p *interp, u *usage) { p.raw.ssl.KeyFile = u.str(0) }},
 }}
 
 // Tables is every table once, from the top level downward.

@@ -140,31 +140,31 @@ func weightArgs(limit float64) []Arg {
 // scriptTable is vrrp_script.
 var scriptTable = &Table{Name: "vrrp_script", Rows: []Keyword{
 	{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: ExitStop, Help: "command to run; 0 is success",
-		set: func(p *interp, u *use) {
+		set: func(p *interp, u *usage) {
 			c := &script.Command{Args: commandWords(u.rest())}
 			p.vscr.cmd.put(c, u.at(0))
 		}},
 	{Name: "interval", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "time between two runs", set: func(p *interp, u *use) { p.vscr.interval.put(u.dur(0), u.pos()) }},
+		Help: "time between two runs", set: func(p *interp, u *usage) { p.vscr.interval.put(u.dur(0), u.pos()) }},
 	{Name: "timeout", Args: args(secs("SECONDS", 0, 4294.967295)), Default: "interval", Room: roomVRRP, Missing: ExitStop,
-		Help: "how long a run may take", set: func(p *interp, u *use) { p.vscr.timeout.put(u.dur(0), u.pos()) }},
+		Help: "how long a run may take", set: func(p *interp, u *usage) { p.vscr.timeout.put(u.dur(0), u.pos()) }},
 	{Name: "weight", Args: weightArgs(253), Default: "0", Room: roomVRRP, Missing: ExitStop,
-		Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *use) {
+		Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
 			p.vscr.c.Weight, p.vscr.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
 		}},
 	{Name: "rise", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "successes in a row until it is up", set: func(p *interp, u *use) { p.vscr.c.Rise = u.int(0) }},
+		Help: "successes in a row until it is up", set: func(p *interp, u *usage) { p.vscr.c.Rise = u.int(0) }},
 	{Name: "fall", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "failures in a row until it is down", set: func(p *interp, u *use) { p.vscr.c.Fall = u.int(0) }},
+		Help: "failures in a row until it is down", set: func(p *interp, u *usage) { p.vscr.c.Fall = u.int(0) }},
 	{Name: "user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Default: "script_user", Room: "script", Missing: ExitStop,
-		Help: "who runs it", set: func(p *interp, u *use) {
+		Help: "who runs it", set: func(p *interp, u *usage) {
 			p.vscr.user.put(u.str(0), u.at(0))
 			p.vscr.group = u.strOr(1, "")
 			if !p.checkUser(u.at(0), u.str(0), p.vscr.group) {
 				p.vscr.drop = true
 			}
 		}},
-	{Name: "init_fail", Room: roomVRRP, Help: "it counts as failed until it has run", set: func(p *interp, u *use) { p.vscr.c.InitFail = true }},
+	{Name: "init_fail", Room: roomVRRP, Help: "it counts as failed until it has run", set: func(p *interp, u *usage) { p.vscr.c.InitFail = true }},
 }}
 
 // commandWords makes a command of the words behind a keyword: one quoted word holds several, unquoted words stand for themselves.
@@ -176,7 +176,7 @@ func commandWords(w []Word) []string {
 	return out
 }
 
-func enterScript(p *interp, u *use) bool {
+func enterScript(p *interp, u *usage) bool {
 	s := &rawScript{pos: u.pos()}
 	s.c.Name = u.str(0)
 	if p.raw.byScript[s.c.Name] != nil {
@@ -187,7 +187,7 @@ func enterScript(p *interp, u *use) bool {
 	return true
 }
 
-func leaveScript(p *interp, _ *use) {
+func leaveScript(p *interp, _ *usage) {
 	s := p.vscr
 	p.vscr = nil
 	if !s.cmd.set() {
@@ -212,13 +212,13 @@ func leaveScript(p *interp, _ *use) {
 
 // trackFileTable is track_file at the top level.
 var trackFileTable = &Table{Name: "track_file", Rows: []Keyword{
-	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitStop, Help: "file that holds a number", set: func(p *interp, u *use) { p.tfile.c.Path = u.str(0) }},
+	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitStop, Help: "file that holds a number", set: func(p *interp, u *usage) { p.tfile.c.Path = u.str(0) }},
 	{Name: "weight", Args: weightArgs(2147483647), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *use) {
+		Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *usage) {
 			p.tfile.c.Weight, p.tfile.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
 		}},
 	{Name: "init_file", Args: args(rest("[VALUE] [overwrite]")), Default: "0", Room: roomVRRP,
-		Help: "make the file with this number if it is missing", set: func(p *interp, u *use) {
+		Help: "make the file with this number if it is missing", set: func(p *interp, u *usage) {
 			c := &p.tfile.c
 			c.HasInit = true
 			for _, w := range u.rest() {
@@ -236,13 +236,13 @@ var trackFileTable = &Table{Name: "track_file", Rows: []Keyword{
 		}},
 }}
 
-func enterTrackFile(p *interp, u *use) bool {
+func enterTrackFile(p *interp, u *usage) bool {
 	f := &rawTrackFile{pos: u.pos(), c: vrrp.FileConfig{Name: u.str(0), Weight: 1}}
 	p.tfile = f
 	return true
 }
 
-func leaveTrackFile(p *interp, _ *use) {
+func leaveTrackFile(p *interp, _ *usage) {
 	f := p.tfile
 	p.tfile = nil
 	switch {
@@ -258,7 +258,7 @@ func leaveTrackFile(p *interp, _ *use) {
 
 // trackProcessTable is vrrp_track_process.
 var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
-	{Name: "process", Args: args(word("NAME"), rest("PARAMETERS")), Room: roomVRRP, Missing: ExitStop, Help: "process to look for, with its parameters", set: func(p *interp, u *use) {
+	{Name: "process", Args: args(word("NAME"), rest("PARAMETERS")), Room: roomVRRP, Missing: ExitStop, Help: "process to look for, with its parameters", set: func(p *interp, u *usage) {
 		c := &p.tproc.c
 		c.Path, c.Params = u.str(0), nil
 		for _, w := range u.rest()[1:] {
@@ -268,34 +268,34 @@ var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
 			c.ParamMatch = "exact"
 		}
 	}},
-	{Name: "param_match", Args: args(choice("MODE", "initial", "partial", "exact").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *use) {
+	{Name: "param_match", Args: args(choice("MODE", "initial", "partial", "exact").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *usage) {
 		if p.tproc.c.ParamMatch = "exact"; u.has(0) {
 			p.tproc.c.ParamMatch = u.str(0)
 		}
 	}},
-	{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *use) {
+	{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
 		p.tproc.c.Weight, p.tproc.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
 	}},
-	{Name: "quorum", Args: args(num("COUNT", 1, 65535)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "how many processes there must be", set: func(p *interp, u *use) {
+	{Name: "quorum", Args: args(num("COUNT", 1, 65535)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "how many processes there must be", set: func(p *interp, u *usage) {
 		p.tproc.c.Quorum = u.int(0)
 	}},
-	{Name: "quorum_max", Args: args(num("COUNT", 0, 65535)), Default: "no limit", Room: roomVRRP, Since: "2.0.13", Missing: ExitStop, Help: "how many processes there may be", set: func(p *interp, u *use) {
+	{Name: "quorum_max", Args: args(num("COUNT", 0, 65535)), Default: "no limit", Room: roomVRRP, Since: "2.0.13", Missing: ExitStop, Help: "how many processes there may be", set: func(p *interp, u *usage) {
 		p.tproc.c.QuorumMax, p.tproc.c.HasQuorumMax = u.int(0), true
 	}},
-	{Name: "fork_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *use) { p.tproc.c.ForkDelay = u.dur(0) }},
-	{Name: "terminate_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *use) { p.tproc.c.TerminateDelay = u.dur(0) }},
-	{Name: "delay", Args: args(secs("SECONDS", 0, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *use) {
+	{Name: "fork_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *usage) { p.tproc.c.ForkDelay = u.dur(0) }},
+	{Name: "terminate_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *usage) { p.tproc.c.TerminateDelay = u.dur(0) }},
+	{Name: "delay", Args: args(secs("SECONDS", 0, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *usage) {
 		p.tproc.c.ForkDelay, p.tproc.c.TerminateDelay = u.dur(0), u.dur(0)
 	}},
-	{Name: "full_command", Room: roomVRRP, Help: "compare the whole command line", set: func(p *interp, u *use) { p.tproc.c.FullCommand = true }},
+	{Name: "full_command", Room: roomVRRP, Help: "compare the whole command line", set: func(p *interp, u *usage) { p.tproc.c.FullCommand = true }},
 }}
 
-func enterTrackProcess(p *interp, u *use) bool {
+func enterTrackProcess(p *interp, u *usage) bool {
 	p.tproc = &rawTrackProcess{pos: u.pos(), c: vrrp.ProcessConfig{Name: u.str(0), Quorum: 1}}
 	return true
 }
 
-func leaveTrackProcess(p *interp, _ *use) {
+func leaveTrackProcess(p *interp, _ *usage) {
 	t := p.tproc
 	p.tproc = nil
 	c := &t.c
@@ -326,10 +326,10 @@ var groupTable = &Table{Name: "vrrp_sync_group", Rows: []Keyword{
 	{Name: "notify_stop", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for the stop of the daemon", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Stop })},
 	{Name: "notify", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for every change; gets type, name, state and priority", set: setNotifyAny},
 	{Name: "notify_priority_changes", Args: args(boolean().opt()), Room: roomNotify, Default: "vrrp_notify_priority_changes", Since: "2.0.17",
-		Help: "write changes of the priority to the fifos", set: func(p *interp, u *use) { p.notif.prio.put(u.orTrue(), u.pos()) }},
-	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_vrrp", Help: "mail for changes of state", set: func(p *interp, u *use) { p.notif.smtp.put(u.orTrue(), u.pos()) }},
-	{Name: "global_tracking", Room: roomVRRP, Deprecated: "track in the group, or write sync_group_tracking_weight", Help: "members may use weights", set: func(p *interp, u *use) { p.sg.weights.put(true, u.pos()) }},
-	{Name: "sync_group_tracking_weight", Room: roomVRRP, Help: "members may use weights", set: func(p *interp, u *use) { p.sg.weights.put(true, u.pos()) }},
+		Help: "write changes of the priority to the fifos", set: func(p *interp, u *usage) { p.notif.prio.put(u.orTrue(), u.pos()) }},
+	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_vrrp", Help: "mail for changes of state", set: func(p *interp, u *usage) { p.notif.smtp.put(u.orTrue(), u.pos()) }},
+	{Name: "global_tracking", Room: roomVRRP, Deprecated: "track in the group, or write sync_group_tracking_weight", Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
+	{Name: "sync_group_tracking_weight", Room: roomVRRP, Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
 }}
 
 // memberTable is group of a sync group.
@@ -343,7 +343,7 @@ var memberTable = &Table{Name: "group", Item: "INSTANCE", one: true, item: func(
 	p.sg.members = append(p.sg.members, s.Words[0])
 }}
 
-func enterGroup(p *interp, u *use) bool {
+func enterGroup(p *interp, u *usage) bool {
 	g := &rawGroup{name: u.str(0), pos: u.pos()}
 	g.notify.owner = g.name
 	if old := p.raw.byGroup[g.name]; old != nil {
@@ -356,7 +356,7 @@ func enterGroup(p *interp, u *use) bool {
 	return true
 }
 
-func leaveGroup(p *interp, _ *use) { p.sg, p.notif, p.track = nil, nil, nil }
+func leaveGroup(p *interp, _ *usage) { p.sg, p.notif, p.track = nil, nil, nil }
 
 func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)

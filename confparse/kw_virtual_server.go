@@ -17,7 +17,7 @@ var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "sh", "mh", "dh", "f
 var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "lvs_sched", Aliases: []string{"lb_algo"}, Args: args(word("SCHEDULER")), Default: "wlc", Room: roomDirector, Missing: ExitStop,
 		Help: "scheduler: " + strings.Join(schedulers, ", "), set: setScheduler},
-	{Name: "hashed", Room: roomDirector, Help: "entries are hashed; has no effect", set: func(p *interp, u *use) { p.vs.hashed.put(true, u.pos()) }},
+	{Name: "hashed", Room: roomDirector, Help: "entries are hashed; has no effect", set: func(p *interp, u *usage) { p.vs.hashed.put(true, u.pos()) }},
 	{Name: "flag-1", Room: roomDirector, Help: "first flag of the scheduler", set: schedFlag(ipvs.SchedFlag1, "")},
 	{Name: "flag-2", Room: roomDirector, Help: "second flag of the scheduler", set: schedFlag(ipvs.SchedFlag2, "")},
 	{Name: "flag-3", Room: roomDirector, Help: "third flag of the scheduler", set: schedFlag(ipvs.SchedFlag3, "")},
@@ -25,14 +25,14 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "sh-port", Room: roomDirector, Help: "sh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "sh")},
 	{Name: "mh-fallback", Room: roomDirector, Help: "mh: take another server when the chosen one has weight 0", set: schedFlag(ipvs.SchedFlag1, "mh")},
 	{Name: "mh-port", Room: roomDirector, Help: "mh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "mh")},
-	{Name: "ops", Room: roomDirector, Help: "each UDP packet is scheduled on its own", set: func(p *interp, u *use) { p.vs.ops.put(true, u.pos()) }},
+	{Name: "ops", Room: roomDirector, Help: "each UDP packet is scheduled on its own", set: func(p *interp, u *usage) { p.vs.ops.put(true, u.pos()) }},
 	{Name: "lvs_method", Aliases: []string{"lb_kind"}, Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "NAT", Room: roomDirector, Missing: ExitStop,
-		Help: "how packets are forwarded: NAT, DR or TUN", set: func(p *interp, u *use) { p.method(&p.vs.method, u) }},
-	{Name: "persistence_engine", Args: args(word("ENGINE")), Room: roomDirector, Missing: ExitStop, Help: "what makes a client the same client: sip", set: func(p *interp, u *use) {
+		Help: "how packets are forwarded: NAT, DR or TUN", set: func(p *interp, u *usage) { p.method(&p.vs.method, u) }},
+	{Name: "persistence_engine", Args: args(word("ENGINE")), Room: roomDirector, Missing: ExitStop, Help: "what makes a client the same client: sip", set: func(p *interp, u *usage) {
 		p.vs.engine.put(u.str(0), u.pos())
 	}},
 	{Name: "persistence_timeout", Args: args(num("SECONDS", 1, 4294967295).opt()), Default: "none; 360", Room: roomDirector,
-		Help: "how long a client stays with its server", set: func(p *interp, u *use) {
+		Help: "how long a client stays with its server", set: func(p *interp, u *usage) {
 			d := 360 * time.Second
 			if u.has(0) {
 				d = u.secs(0)
@@ -40,7 +40,7 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 			p.vs.persistence.put(d, u.pos())
 		}},
 	{Name: "persistence_granularity", Args: args(word("MASK")), Default: "32, 128", Room: roomDirector, Missing: ExitStop, Help: "mask by which clients are grouped", set: setGranularity},
-	{Name: "protocol", Args: args(word("PROTOCOL")), Default: "UDP", Room: roomDirector, Missing: ExitStop, Help: "TCP, UDP or SCTP", set: func(p *interp, u *use) {
+	{Name: "protocol", Args: args(word("PROTOCOL")), Default: "UDP", Room: roomDirector, Missing: ExitStop, Help: "TCP, UDP or SCTP", set: func(p *interp, u *usage) {
 		switch s := u.str(0); {
 		case strings.EqualFold(s, "TCP"):
 			p.vs.protocol.put(ipvs.TCP, u.pos())
@@ -52,42 +52,42 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 			p.bad(u.at(0), "bad-protocol", "protocol %q: want TCP, UDP or SCTP", s).Suggest = nearest(s, []string{"TCP", "UDP", "SCTP"})
 		}
 	}},
-	{Name: "ip_family", Args: args(choice("FAMILY", "inet", "inet6")), Room: roomDirector, Missing: ExitStop, Help: "family of a mark service whose servers are all tunnelled", set: func(p *interp, u *use) {
+	{Name: "ip_family", Args: args(choice("FAMILY", "inet", "inet6")), Room: roomDirector, Missing: ExitStop, Help: "family of a mark service whose servers are all tunnelled", set: func(p *interp, u *usage) {
 		f := ipvs.IPv4
 		if u.int(0) == 1 {
 			f = ipvs.IPv6
 		}
 		p.vs.family.put(f, u.at(0))
 	}},
-	{Name: "ha_suspend", Room: roomDirector, Help: "no checks while the address is not on this machine", set: func(p *interp, u *use) { p.vs.haSuspend.put(true, u.pos()) }},
-	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_checker", Help: "mail when the quorum is gained or lost", set: func(p *interp, u *use) { p.vs.smtpAlert.put(u.orTrue(), u.pos()) }},
-	{Name: "virtualhost", Args: args(word("NAME")), Room: roomCheck, Missing: ExitStop, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *use) { p.vs.virtualHost.put(u.str(0), u.pos()) }},
-	{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitStop, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *use) { p.vs.snmpName.put(u.str(0), u.pos()) }},
-	{Name: "omega", Room: roomDirector, Help: "notifiers run at the stop", set: func(p *interp, u *use) { p.vs.omega.put(true, u.pos()) }},
-	{Name: "quorum", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *use) { p.vs.quorum.put(u.int(0), u.at(0)) }},
-	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 2147483647)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *use) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
-	{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *use) { p.serverScript(&p.vs.up, u) }},
-	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *use) { p.serverScript(&p.vs.down, u) }},
-	{Name: "weight", Args: args(num("WEIGHT", 0, 65535)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *use) { p.vs.weight.put(u.int(0), u.at(0)) }},
-	{Name: "inhibit_on_failure", Args: args(boolean().opt()), Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *use) { p.vs.inhibit.put(u.orTrue(), u.pos()) }},
-	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 1, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *use) {
+	{Name: "ha_suspend", Room: roomDirector, Help: "no checks while the address is not on this machine", set: func(p *interp, u *usage) { p.vs.haSuspend.put(true, u.pos()) }},
+	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_checker", Help: "mail when the quorum is gained or lost", set: func(p *interp, u *usage) { p.vs.smtpAlert.put(u.orTrue(), u.pos()) }},
+	{Name: "virtualhost", Args: args(word("NAME")), Room: roomCheck, Missing: ExitStop, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *usage) { p.vs.virtualHost.put(u.str(0), u.pos()) }},
+	{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitStop, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *usage) { p.vs.snmpName.put(u.str(0), u.pos()) }},
+	{Name: "omega", Room: roomDirector, Help: "notifiers run at the stop", set: func(p *interp, u *usage) { p.vs.omega.put(true, u.pos()) }},
+	{Name: "quorum", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *usage) { p.vs.quorum.put(u.int(0), u.at(0)) }},
+	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 2147483647)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
+	{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *usage) { p.serverScript(&p.vs.up, u) }},
+	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
+	{Name: "weight", Args: args(num("WEIGHT", 0, 65535)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(u.int(0), u.at(0)) }},
+	{Name: "inhibit_on_failure", Args: args(boolean().opt()), Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(u.orTrue(), u.pos()) }},
+	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 1, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
 		p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
 		p.vs.sorryPort = u.has(1)
 	}},
-	{Name: "sorry_server_inhibit", Room: roomDirector, Help: "the sorry server is always there, with weight 0 while not needed", set: func(p *interp, u *use) { p.vs.sorryInhibit.put(true, u.pos()) }},
+	{Name: "sorry_server_inhibit", Room: roomDirector, Help: "the sorry server is always there, with weight 0 while not needed", set: func(p *interp, u *usage) { p.vs.sorryInhibit.put(true, u.pos()) }},
 	{Name: "sorry_server_lvs_method", Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "lvs_method", Room: roomDirector, Missing: ExitStop, Since: "2.0.11",
-		Help: "how packets reach the sorry server", set: func(p *interp, u *use) { p.method(&p.vs.sorryMethod, u) }},
-	{Name: "alpha", Args: args(boolean().opt()), Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *use) { p.vs.alpha.put(u.orTrue(), u.pos()) }},
-	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *use) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
-	{Name: "retry", Args: args(num("COUNT", 0, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *use) { p.vs.retry.put(u.int(0), u.pos()) }},
-	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4294967)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *use) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
-	{Name: "warmup", Args: args(secs("SECONDS", 0, 4294967)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *use) { p.vs.warmup.put(u.dur(0), u.pos()) }},
-	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "60", Room: roomCheck, Missing: ExitConfig, Help: "time between two checks", set: func(p *interp, u *use) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
+		Help: "how packets reach the sorry server", set: func(p *interp, u *usage) { p.method(&p.vs.sorryMethod, u) }},
+	{Name: "alpha", Args: args(boolean().opt()), Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *usage) { p.vs.alpha.put(u.orTrue(), u.pos()) }},
+	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
+	{Name: "retry", Args: args(num("COUNT", 0, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.vs.retry.put(u.int(0), u.pos()) }},
+	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4294967)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
+	{Name: "warmup", Args: args(secs("SECONDS", 0, 4294967)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.vs.warmup.put(u.dur(0), u.pos()) }},
+	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "60", Room: roomCheck, Missing: ExitConfig, Help: "time between two checks", set: func(p *interp, u *usage) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
 	{Name: "real_server", Args: args(word("ADDRESS"), word("PORT").opt()), Block: realTable, Room: roomDirector, Missing: ExitStop, Help: "a server that does the work", enter: enterReal, leave: leaveReal, optionalBlock: true},
 }}
 
 // enterServer begins a virtual_server: ADDRESS [PORT], fwmark MARK, or group NAME.
-func enterServer(p *interp, u *use) bool {
+func enterServer(p *interp, u *usage) bool {
 	vs := &rawVS{pos: u.pos()}
 	w := u.rest()
 	switch w[0].Text {
@@ -143,7 +143,7 @@ func (p *interp) addrPort(w []Word, what string, code Code) (netip.Addr, uint16,
 	return a, uint16(n), true
 }
 
-func setScheduler(p *interp, u *use) {
+func setScheduler(p *interp, u *usage) {
 	for _, s := range schedulers {
 		if s == u.str(0) {
 			p.vs.scheduler.put(s, u.at(0))
@@ -153,8 +153,8 @@ func setScheduler(p *interp, u *use) {
 	p.bad(u.at(0), "bad-scheduler", "%s %q: want one of %s", u.st.Words[0].Text, u.str(0), strings.Join(schedulers, ", ")).Suggest = nearest(u.str(0), schedulers)
 }
 
-func schedFlag(f ipvs.Flags, sched string) func(p *interp, u *use) {
-	return func(p *interp, u *use) {
+func schedFlag(f ipvs.Flags, sched string) func(p *interp, u *usage) {
+	return func(p *interp, u *usage) {
 		if sched != "" && p.vs.scheduler.or("wlc") != sched {
 			p.bad(u.pos(), "ignored", "%s counts only behind lvs_sched %s", u.k.Name, sched)
 			return
@@ -166,7 +166,7 @@ func schedFlag(f ipvs.Flags, sched string) func(p *interp, u *use) {
 var methods = []string{"NAT", "DR", "TUN"}
 
 // method reads NAT, DR or TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum].
-func (p *interp) method(to *field[rawForward], u *use) {
+func (p *interp) method(to *field[rawForward], u *usage) {
 	var f rawForward
 	w := u.rest()
 	switch w[0].Text {
@@ -240,7 +240,7 @@ func (p *interp) method(to *field[rawForward], u *use) {
 	to.put(f, w[0].Pos)
 }
 
-func setGranularity(p *interp, u *use) {
+func setGranularity(p *interp, u *usage) {
 	s := u.str(0)
 	if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
 		n, err := maskBits(a)
@@ -256,7 +256,7 @@ func setGranularity(p *interp, u *use) {
 	p.bad(u.at(0), "bad-granularity", "persistence_granularity %q: want a netmask as 255.255.255.0, or 1..128 for IPv6", s)
 }
 
-func (p *interp) serverScript(to *field[*script.Command], u *use) {
+func (p *interp) serverScript(to *field[*script.Command], u *usage) {
 	if to.set() {
 		p.bad(u.pos(), "duplicate-script", "%s is there already: ignored", u.k.Name)
 		return
@@ -384,7 +384,7 @@ func span(a, b netip.Addr) int {
 	return d
 }
 
-func enterVSGroup(p *interp, u *use) bool {
+func enterVSGroup(p *interp, u *usage) bool {
 	g := &rawVSGroup{name: u.str(0), pos: u.pos()}
 	if old := p.raw.byVSGroup[g.name]; old != nil {
 		p.bad(u.at(0), "duplicate-group", "virtual_server_group %s is defined a second time: ignored", g.name).Opened = old.pos
@@ -396,4 +396,4 @@ func enterVSGroup(p *interp, u *use) bool {
 	return true
 }
 
-func leaveVSGroup(p *interp, _ *use) { p.vsg = nil }
+func leaveVSGroup(p *interp, _ *usage) { p.vsg = nil }

@@ -19,7 +19,7 @@ func (p *interp) vmac() *vrrp.VMACConfig {
 }
 
 // setVMAC reads [[name] NAME] [MAC] [netlink_notify_msg] [group GROUP].
-func setVMAC(p *interp, u *use) {
+func setVMAC(p *interp, u *usage) {
 	if p.vi.vmac != nil {
 		p.bad(u.pos(), "vmac", "use_vmac or use_ipvlan is there already: ignored")
 		return
@@ -79,7 +79,7 @@ func isMAC(s string, mac *[6]byte, vrid int) bool {
 }
 
 // setIPVlan reads [[name] NAME] [ADDRESS] [bridge|private|vepa] [group GROUP].
-func setIPVlan(p *interp, u *use) {
+func setIPVlan(p *interp, u *usage) {
 	if p.vi.vmac != nil {
 		p.bad(u.pos(), "vmac", "use_vmac or use_ipvlan is there already: ignored")
 		return
@@ -117,22 +117,22 @@ var hmacTable = &Table{Name: "auth_hmac", Rows: []Keyword{
 	{Name: "key", Args: args(num("ID", 1, 255), word("KEY")), Room: roomVRRP, Secret: true, Since: "2.4.0", Missing: ExitStop,
 		Help: "a key of 32 to 64 bytes: text, hex:DIGITS or file:PATH", set: setHMACKey},
 	{Name: "active_key", Args: args(num("ID", 1, 255)), Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "the key to sign with", set: func(p *interp, u *use) { p.vi.active.put(u.int(0), u.at(0)) }},
+		Help: "the key to sign with", set: func(p *interp, u *usage) { p.vi.active.put(u.int(0), u.at(0)) }},
 	{Name: "anti_replay", Args: args(choice("MODE", "time", "monotonic")), Default: "time", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "adverts must be fresh, or only in order", set: func(p *interp, u *use) { p.vi.hmac.Monotonic = u.int(0) == 1 }},
+		Help: "adverts must be fresh, or only in order", set: func(p *interp, u *usage) { p.vi.hmac.Monotonic = u.int(0) == 1 }},
 	{Name: "time_window", Args: args(num("SECONDS", 1, 300)), Default: "three intervals, at least 5", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "how old an advert may be", set: func(p *interp, u *use) { p.vi.hmac.TimeWindow = time.Duration(u.int(0)) * time.Second }},
+		Help: "how old an advert may be", set: func(p *interp, u *usage) { p.vi.hmac.TimeWindow = time.Duration(u.int(0)) * time.Second }},
 	{Name: "mode", Args: args(choice("MODE", "enforce", "permissive", "receive-only")), Default: "enforce", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "what happens to adverts that are not signed", set: func(p *interp, u *use) { p.vi.hmac.Mode = vrrp.HMACMode(u.int(0)) }},
+		Help: "what happens to adverts that are not signed", set: func(p *interp, u *usage) { p.vi.hmac.Mode = vrrp.HMACMode(u.int(0)) }},
 }}
 
-func enterHMAC(p *interp, u *use) bool {
+func enterHMAC(p *interp, u *usage) bool {
 	p.vi.hmac = &vrrp.HMACConfig{}
 	p.vi.hmacPos = u.pos()
 	return true
 }
 
-func leaveHMAC(p *interp, _ *use) {
+func leaveHMAC(p *interp, _ *usage) {
 	h := p.vi.hmac
 	if len(h.Keys) == 0 {
 		p.bad(p.vi.hmacPos, "auth-hmac", "auth_hmac has no key: not used")
@@ -150,7 +150,7 @@ func leaveHMAC(p *interp, _ *use) {
 	p.vi.hmac = nil
 }
 
-func setHMACKey(p *interp, u *use) {
+func setHMACKey(p *interp, u *usage) {
 	text := u.str(1)
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
 		b, err := os.ReadFile(path)

@@ -66,37 +66,37 @@ func newRaw() *rawConfig {
 type rawGlobal struct {
 	g Global
 
-	smtpAlert, smtpAlertVRRP, smtpAlertChecker field[bool]
-	mcast4, mcast6                             field[netip.Addr]
-	defaultIface                               field[string]
-	version                                    field[int]
-	strict                                     field[bool]
-	skipCheckAdvAddr                           field[bool]
-	checkUnicastSrc                            field[bool]
-	lowerPrioNoAdvert, higherPrioSendAdvert    field[bool]
-	v3ChecksumAsV2                             field[bool]
-	ownerIgnoreAdverts                         field[bool]
-	downTimerAdverts                           field[int]
-	garp                                       rawGARP
-	garpInterval, gnaInterval                  field[time.Duration]
-	minGARP                                    field[bool]
-	notifyPrioChanges                          field[bool]
-	scriptUser                                 field[string]
-	scriptSecurity                             field[bool]
-	sync                                       field[rawSync]
-	vmacPrefix, vmacAddrPrefix                 field[string]
-	startupDelay, delayAfterBoot               field[time.Duration]
-	dynamicIfaces                              field[bool]
-	smtpServer                                 Pos
-	ipvsNamespace                              string
-	allowIfChanges, logUnknownVRIDs            bool
-	timeouts                                   ipvs.Timeouts
-	flush, flushOnStop, flushOnStopVS          bool
-	noCheckerEmails, rsInitNotifies, checkerLogAll              bool
-	nftIPVS                                    string
-	nftIPVSMark                                uint32
-	nftIPVSPriority                            int
-	scripts                                    []scriptUse
+	smtpAlert, smtpAlertVRRP, smtpAlertChecker     field[bool]
+	mcast4, mcast6                                 field[netip.Addr]
+	defaultIface                                   field[string]
+	version                                        field[int]
+	strict                                         field[bool]
+	skipCheckAdvAddr                               field[bool]
+	checkUnicastSrc                                field[bool]
+	lowerPrioNoAdvert, higherPrioSendAdvert        field[bool]
+	v3ChecksumAsV2                                 field[bool]
+	ownerIgnoreAdverts                             field[bool]
+	downTimerAdverts                               field[int]
+	garp                                           rawGARP
+	garpInterval, gnaInterval                      field[time.Duration]
+	minGARP                                        field[bool]
+	notifyPrioChanges                              field[bool]
+	scriptUser                                     field[string]
+	scriptSecurity                                 field[bool]
+	sync                                           field[rawSync]
+	vmacPrefix, vmacAddrPrefix                     field[string]
+	startupDelay, delayAfterBoot                   field[time.Duration]
+	dynamicIfaces                                  field[bool]
+	smtpServer                                     Pos
+	ipvsNamespace                                  string
+	allowIfChanges, logUnknownVRIDs                bool
+	timeouts                                       ipvs.Timeouts
+	flush, flushOnStop, flushOnStopVS              bool
+	noCheckerEmails, rsInitNotifies, checkerLogAll bool
+	nftIPVS                                        string
+	nftIPVSMark                                    uint32
+	nftIPVSPriority                                int
+	scripts                                        []scriptUse
 }
 
 // rawSync is lvs_sync_daemon.

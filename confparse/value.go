@@ -21,24 +21,24 @@ type value struct {
 	addr netip.Addr
 }
 
-// use is one use of a keyword: the statement and its decoded arguments.
-type use struct {
+// usage is one use of a keyword: the statement and its decoded arguments.
+type usage struct {
 	k  *Keyword
 	st *Statement
 	v  [6]value
 	n  int // how many of v are there
 }
 
-func (u *use) has(i int) bool          { return i < u.n }
-func (u *use) int(i int) int           { return int(u.v[i].n) }
-func (u *use) dur(i int) time.Duration { return u.v[i].d }
-func (u *use) str(i int) string        { return u.v[i].s }
-func (u *use) addr(i int) netip.Addr   { return u.v[i].addr }
-func (u *use) pos() Pos                { return u.st.Pos() }
-func (u *use) at(i int) Pos            { return u.v[i].pos }
-func (u *use) rest() []Word            { return u.st.Words[1:] }
-func (u *use) orTrue() bool            { return u.n == 0 || u.v[0].b }
-func (u *use) strOr(i int, d string) string {
+func (u *usage) has(i int) bool          { return i < u.n }
+func (u *usage) int(i int) int           { return int(u.v[i].n) }
+func (u *usage) dur(i int) time.Duration { return u.v[i].d }
+func (u *usage) str(i int) string        { return u.v[i].s }
+func (u *usage) addr(i int) netip.Addr   { return u.v[i].addr }
+func (u *usage) pos() Pos                { return u.st.Pos() }
+func (u *usage) at(i int) Pos            { return u.v[i].pos }
+func (u *usage) rest() []Word            { return u.st.Words[1:] }
+func (u *usage) orTrue() bool            { return u.n == 0 || u.v[0].b }
+func (u *usage) strOr(i int, d string) string {
 	if i < u.n {
 		return u.v[i].s
 	}
@@ -190,7 +190,7 @@ func orList(w []string) string {
 }
 
 // decode reads the arguments of a use; complaints go to p. It reports whether the value can be set.
-func (p *interp) decode(u *use) bool {
+func (p *interp) decode(u *usage) bool {
 	words := u.st.Words[1:]
 	for i := range u.k.Args {
 		a := &u.k.Args[i]
@@ -219,7 +219,7 @@ func (p *interp) decode(u *use) bool {
 	return true
 }
 
-func (p *interp) missing(u *use, a *Arg) {
+func (p *interp) missing(u *usage, a *Arg) {
 	exit := u.k.Missing
 	if exit == ExitNone {
 		exit = ExitConfig
@@ -329,7 +329,7 @@ func splitCommand(s string) []string {
 }
 
 // command makes a command of SCRIPT [USER [GROUP]].
-func (u *use) command() *script.Command {
+func (u *usage) command() *script.Command {
 	c := &script.Command{Args: splitCommand(u.v[0].s)}
 	if u.n > 1 {
 		c.User = u.v[1].s
