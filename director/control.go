@@ -11,7 +11,8 @@ import (
 
 // check hands the runner the checkers that should run: all but those of suspended virtual servers.
 func (d *Director) check(ctx context.Context) {
-	var list []*healthcheck.Config
+	list := make([]*healthcheck.Config, 0, len(d.byID))
+	run := make(map[string]struct{}, len(d.byID))
 	for _, p := range d.pools {
 		p.suspended = d.suspended(p)
 		if p.suspended {
@@ -20,9 +21,14 @@ func (d *Director) check(ctx context.Context) {
 		for _, m := range p.rs {
 			for _, c := range m.checks {
 				list = append(list, c.cfg)
+				run[c.cfg.ID] = struct{}{}
+				if _, was := d.checked[c.cfg.ID]; !was {
+					d.log.Info("Activating healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
+				}
 			}
 		}
 	}
+	d.checked = run
 	d.opt.SetCheckers(ctx, list)
 }
 
@@ -54,13 +60,9 @@ func (d *Director) setLocal(ctx context.Context, addrs []netip.Addr) {
 	for _, p := range d.pools {
 		if s := d.suspended(p); s != p.suspended {
 			changed = true
-			word := "Activating"
-			if s {
-				word = "Suspending"
-			}
 			for _, m := range p.rs {
-				if len(m.checks) > 0 {
-					d.log.Info(word+" healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
+				if s && len(m.checks) > 0 {
+					d.log.Info("Suspending healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
 				}
 			}
 		}

@@ -58,6 +58,7 @@ type Director struct {
 	pools    []*pool
 	byID     map[string]checkRef
 	tab      *tableau
+	checked  map[string]struct{}     // ids of the checkers that run
 	local    map[netip.Addr]struct{} // nil: not known, ha_suspend does nothing
 	timeouts ipvs.Timeouts           // what was there before ours
 	timeset  bool

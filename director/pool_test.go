@@ -169,7 +169,7 @@ func TestInhibitKeepsServersInWithWeightZero(t *testing.T) {
 	`)
 	expect(t, "lost", p.result(0, 0, up(false)), `
 	 mail: TCP CHECK failed on service
-	> Disabling service [10.1.0.1]:tcp:80 from VS [10.2.0.1]:tcp:80
+	> Disabling service [10.1.0.1]:tcp:80 of VS [10.2.0.1]:tcp:80
 	= 1:0 2:1 99:0
 	RS [10.1.0.1]:tcp:80 [10.2.0.1]:tcp:80 DOWN (rs_down)
 	> Lost quorum 2-0=2 > 1 for VS [10.2.0.1]:tcp:80

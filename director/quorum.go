@@ -157,24 +157,23 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 		}
 	}
 	alive := m.failed == 0
+	if weighed != m.weight {
+		kind := "active"
+		if !m.alive {
+			kind = "inactive"
+		}
+		out = append(out, logf(m, "Changing weight from %d to %d for %s service %s of VS %s", weighed, m.weight, kind, m.cfg.Name, p.vs.Name))
+	}
 	switch {
 	case alive && !m.alive:
 		out = append(out, p.serverUp(m, r.Reason)...)
 	case !alive && m.alive:
 		out = append(out, p.serverDown(m, r.Reason)...)
+	case alive && weighed != m.weight:
+		out = append(append(out, p.table()), p.quorum(false)...)
 	case !alive && first && !r.Up && c.cfg.Alpha && !m.told && tellsFirstFailure(c.cfg.Type):
 		// The reference reports a server under alpha as down at its first failure although it never was up, with some checkers only.
 		out = append(out, p.rsEvent(m, false, r.Reason))
-	case weighed != m.weight:
-		kind := "active"
-		if !alive {
-			kind = "inactive"
-		}
-		out = append(out, logf(m, "Changing weight from %d to %d for %s service %s of VS %s", weighed, m.weight, kind, m.cfg.Name, p.vs.Name))
-		if alive {
-			out = append(out, p.table())
-			out = append(out, p.quorum(false)...)
-		}
 	}
 	return out
 }
@@ -189,11 +188,11 @@ func tellsFirstFailure(t healthcheck.Type) bool {
 
 func (p *pool) serverUp(m *member, reason string) []action {
 	m.alive = true
-	word := "Adding"
+	format := "Adding service %s to VS %s"
 	if m.cfg.Inhibit {
-		word = "Enabling"
+		format = "Enabling service %s of VS %s"
 	}
-	out := []action{logf(m, "%s service %s to VS %s", word, m.cfg.Name, p.vs.Name)}
+	out := []action{logf(m, format, m.cfg.Name, p.vs.Name)}
 	if !p.sorry {
 		out = append(out, p.table())
 	}
@@ -203,11 +202,11 @@ func (p *pool) serverUp(m *member, reason string) []action {
 
 func (p *pool) serverDown(m *member, reason string) []action {
 	m.alive = false
-	word := "Removing"
+	format := "Removing service %s from VS %s"
 	if m.cfg.Inhibit {
-		word = "Disabling"
+		format = "Disabling service %s of VS %s"
 	}
-	out := []action{logf(m, "%s service %s from VS %s", word, m.cfg.Name, p.vs.Name)}
+	out := []action{logf(m, format, m.cfg.Name, p.vs.Name)}
 	if !p.sorry {
 		out = append(out, p.table())
 	}
