@@ -371,8 +371,11 @@ func (e *stageError) Unwrap() error { return e.err }
 
 // words turns an error of a connection into the reason an operator reads.
 func words(err error, timeout time.Duration) string {
-	if s, ok := err.(*stageError); ok {
-		return s.stage + ": " + words(s.err, timeout)
+	switch e := err.(type) {
+	case *stageError:
+		return e.stage + ": " + words(e.err, timeout)
+	case *setupError:
+		return e.Error()
 	}
 	var errno syscall.Errno
 	switch {

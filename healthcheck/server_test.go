@@ -1,0 +1,175 @@
+package healthcheck
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A play is what a test server does with each connection. It gets the connection and a channel that is closed when the test is over.
+type play func(c net.Conn, over <-chan struct{})
+
+// serve starts a TCP server that plays the play to everybody.
+func serve(t testing.TB, p play) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); p(c, over) }()
+		}
+	}()
+	t.Cleanup(func() { close(over); l.Close(); <-idle })
+	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+// closedPort is an address that refuses.
+func closedPort(t testing.TB) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+// say answers the request with text and closes.
+func say(text string) play {
+	return func(c net.Conn, _ <-chan struct{}) {
+		readRequest(c)
+		_, _ = io.WriteString(c, text)
+	}
+}
+
+// pieces answers with each piece in a segment of its own, pausing between them.
+func pieces(pause time.Duration, parts ...string) play {
+	return func(c net.Conn, over <-chan struct{}) {
+		readRequest(c)
+		for _, p := range parts {
+			if _, err := io.WriteString(c, p); err != nil {
+				return
+			}
+			select {
+			case <-over:
+				return
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// hang does nothing and keeps the connection.
+func hang(c net.Conn, over <-chan struct{}) { <-over }
+
+// flood writes text for ever.
+func flood(head, text string) play {
+	return func(c net.Conn, _ <-chan struct{}) {
+		if _, err := io.WriteString(c, head); err != nil {
+			return
+		}
+		chunk := []byte(strings.Repeat(text, max(1, 65536/len(text))))
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func readRequest(c net.Conn) string {
+	var all []byte
+	buf := make([]byte, 1024)
+	for !strings.Contains(string(all), "\r\n\r\n") {
+		n, err := c.Read(buf)
+		all = append(all, buf[:n]...)
+		if err != nil {
+			break
+		}
+	}
+	return string(all)
+}
+
+// reset closes with RST.
+func reset(c net.Conn, _ <-chan struct{}) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+}
+
+// leakCheck fails the test if goroutines or descriptors are left at its end; call it before servers are started.
+func leakCheck(t *testing.T) {
+	t.Helper()
+	goroutines, files := runtime.NumGoroutine(), openDescriptors(t)
+	t.Cleanup(func() {
+		var g, f int
+		for range 200 {
+			if g, f = runtime.NumGoroutine(), openDescriptors(t); g <= goroutines && f <= files {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		buf := make([]byte, 1<<16)
+		t.Errorf("%d goroutines (before: %d), %d descriptors (before: %d) are left\n%s", g, goroutines, f, files, buf[:runtime.Stack(buf, true)])
+	})
+}
+
+func openDescriptors(t testing.TB) int {
+	t.Helper()
+	e, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(e)
+}
+
+// check makes one attempt with a fresh prober.
+func check(t testing.TB, cfg *Config) outcome {
+	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 300 * time.Millisecond
+	}
+	p, err := newProber(cfg, &RunnerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a attempt
+	return p.probe(&a, 0)
+}
+
+// verdict compares an outcome with "good", "unsure: part of the reason", or part of the reason of a failure.
+func verdict(t testing.TB, out outcome, want string) {
+	t.Helper()
+	got := out.reason
+	switch {
+	case out.unsure:
+		got = "unsure: " + out.reason
+	case out.ok:
+		got = strings.TrimSpace("good " + out.reason)
+	}
+	if want == "good" && got != want || !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if strings.Contains(got, "\n") {
+		t.Errorf("the reason is not one line: %q", got)
+	}
+}
+
+func httpAnswer(status, body string, headers ...string) string {
+	return fmt.Sprintf("HTTP/1.1 %s\r\n%s\r\n%s", status, strings.Join(append(headers, ""), "\r\n"), body)
+}
