@@ -25,7 +25,7 @@ func big(services, dests int) ipvs.Table {
 // Loading 1,000 services of 10 servers, reading them back, changing one weight, and emptying the table.
 func BenchmarkThousandServices(b *testing.B) {
 	testneed.Need(b, "root", "netns", "nft")
-	p, err := nft.Open()
+	p, err := nft.Open("")
 	must(b, err)
 	defer p.Close()
 	full := big(1000, 10)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -18,6 +20,7 @@ var ErrNoNFTables = errors.New("no nftables")
 
 // Plane is the nftables data plane of the network namespace in which it was opened. It is used by one goroutine.
 type Plane struct {
+	path string // of the network namespace, empty: the one the process is in
 	sock *socket
 	ct   *socket // for connection tracking
 	have model   // what the table holds; nil: to be read
@@ -32,24 +35,55 @@ type counts struct{ packets, bytes uint64 }
 
 var _ ipvs.Plane = (*Plane)(nil)
 
-// Open connects to nftables in the network namespace of the calling thread. Nothing is written before the first Apply. The error
-// wraps ErrNoNFTables where the kernel has none or refuses it to us.
-func Open() (*Plane, error) {
+// Open connects to nftables in the network namespace at path (/run/netns/NAME), or in that of the calling thread when path is
+// empty. Nothing is written before the first Apply. The error wraps ErrNoNFTables where the kernel has none or refuses it to us.
+func Open(path string) (*Plane, error) {
+	p := &Plane{path: path}
+	if err := p.inside(p.connect); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Plane) connect() error {
 	s, err := openSocket()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoNFTables, err)
+		return fmt.Errorf("%w: %w", ErrNoNFTables, err)
 	}
 	err = s.dump(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NFPROTO_INET, nil, func() {}, func([]byte) {})
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("%w: list tables: %w", ErrNoNFTables, err)
+		return fmt.Errorf("%w: list tables: %w", ErrNoNFTables, err)
 	}
 	c, err := openSocket()
 	if err != nil {
 		s.close()
-		return nil, err
+		return err
 	}
-	return &Plane{sock: s, ct: c}, nil
+	p.sock, p.ct = s, c
+	return nil
+}
+
+// inside runs f in the plane's network namespace: on a thread that is given up afterwards, if it has a path.
+func (p *Plane) inside(f func() error) error {
+	if p.path == "" {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		ns, err := os.Open(p.path)
+		if err == nil {
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			ns.Close()
+		}
+		if err != nil {
+			done <- fmt.Errorf("network namespace %s: %w", p.path, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // Name is "nftables".
@@ -78,7 +112,7 @@ func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
 		}
 		t.Services = append(t.Services, s)
 	}
-	p.connections(&t)
+	_ = p.inside(func() error { p.connections(&t); return nil })
 	return t, ctx.Err()
 }
 
@@ -445,16 +479,19 @@ func (p *Plane) Flush(ctx context.Context) error {
 func (p *Plane) SetTimeouts(ctx context.Context, t ipvs.Timeouts) (ipvs.Timeouts, error) {
 	var old ipvs.Timeouts
 	var errs error
-	for _, x := range []struct {
-		file string
-		want time.Duration
-		old  *time.Duration
-	}{
-		{"nf_conntrack_tcp_timeout_established", t.TCP, &old.TCP},
-		{"nf_conntrack_tcp_timeout_fin_wait", t.TCPFin, &old.TCPFin},
-		{"nf_conntrack_udp_timeout_stream", t.UDP, &old.UDP},
-	} {
-		errs = errors.Join(errs, swapTimeout(x.file, x.want, x.old))
-	}
-	return old, errors.Join(errs, ctx.Err())
+	err := p.inside(func() error {
+		for _, x := range []struct {
+			file string
+			want time.Duration
+			old  *time.Duration
+		}{
+			{"nf_conntrack_tcp_timeout_established", t.TCP, &old.TCP},
+			{"nf_conntrack_tcp_timeout_fin_wait", t.TCPFin, &old.TCPFin},
+			{"nf_conntrack_udp_timeout_stream", t.UDP, &old.UDP},
+		} {
+			errs = errors.Join(errs, swapTimeout(x.file, x.want, x.old))
+		}
+		return errs
+	})
+	return old, errors.Join(err, ctx.Err())
 }

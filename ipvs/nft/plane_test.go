@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -68,7 +69,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) open() *nft.Plane {
 	r.Helper()
 	var p *nft.Plane
-	must(r, r.director.Do(func() (err error) { p, err = nft.Open(); return }))
+	must(r, r.director.Do(func() (err error) { p, err = nft.Open(""); return }))
 	r.Cleanup(func() { p.Close() })
 	return p
 }
@@ -529,5 +530,46 @@ func TestWhatItRefuses(t *testing.T) {
 	}
 	if tab := r.read(); len(tab.Services) != 1 || !reflect.DeepEqual(tab.Services[0].Dests[0].DestKey, rs("10.0.2.12:80", 1).DestKey) {
 		t.Errorf("table %+v", tab)
+	}
+}
+
+func TestTimeoutsAreThoseOfTrackedConnections(t *testing.T) {
+	r := newRig(t)
+	var first, second ipvs.Timeouts
+	must(t, r.director.Do(func() (err error) {
+		if first, err = r.plane.SetTimeouts(t.Context(), ipvs.Timeouts{TCP: 900 * time.Second, UDP: 77 * time.Second}); err == nil {
+			second, err = r.plane.SetTimeouts(t.Context(), first)
+		}
+		return err
+	}))
+	want := ipvs.Timeouts{TCP: 900 * time.Second, TCPFin: first.TCPFin, UDP: 77 * time.Second}
+	if first.TCP < time.Hour || second != want {
+		t.Errorf("first %+v, then %+v, want %+v", first, second, want)
+	}
+}
+
+func TestAPlaneOfAnotherNamespaceIsReachedByItsPath(t *testing.T) {
+	testneed.Need(t, "root", "netns", "nft")
+	r := newRig(t)
+	var path string
+	must(t, r.director.Do(func() error {
+		path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), syscall.Gettid())
+		return nil
+	}))
+	p, err := nft.Open(path)
+	must(t, err)
+	defer p.Close()
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
+	for _, e := range p.Apply(t.Context(), ipvs.Diff(ipvs.Table{}, ipvs.Table{Services: []ipvs.Service{s}})) {
+		t.Fatal(e.Op, e.Err)
+	}
+	if got := r.gets("10.0.1.10:80", 1); got != "1" {
+		t.Errorf("got %s", got)
+	}
+	if tab, err := p.Read(t.Context()); err != nil || tab.Services[0].Dests[0].Inactive != 1 {
+		t.Errorf("%+v %v, want one connection that is over", tab, err)
+	}
+	if _, err := nft.Open("/run/netns/no-such-name"); err == nil {
+		t.Error("a namespace that does not exist was opened")
 	}
 }
