@@ -44,10 +44,10 @@ func (l *loader) physical(raw string, pos Pos) {
 	pos.Col += int32(i)
 	raw = strings.TrimRight(raw[i:], " \t\v\f\r")
 	if l.def == nil {
-		if raw == "" {
+		if raw == "" || raw[0] == '#' || raw[0] == '!' {
 			return
 		}
-		if !active(raw) { // nearly all lines of a large file
+		if !active(raw) && !l.inGlobal { // nearly all lines of a large file
 			l.emit(raw, pos, nil)
 			return
 		}
@@ -74,7 +74,7 @@ var notPlain = [256]bool{'$': true, '#': true, '!': true, '"': true, '\\': true}
 // condition, a sequence, or one of the keywords that steer the reading.
 func active(s string) bool {
 	switch s[0] {
-	case '@', '~', '}':
+	case '@', '~':
 		return true
 	case 'i':
 		if strings.HasPrefix(s, "include") {

@@ -51,15 +51,36 @@ type parser struct {
 	grammar *participle.Parser[fileGrammar]
 	diags   Diagnostics
 
-	line, at int      // the next byte to look at
-	open     []*Block // the blocks that are open, the innermost last
-	skip     int      // blocks that are too deep
-	held     scanned
-	holding  bool
+	line, at int       // the next byte to look at
+	open     []opened  // the innermost last
+	suspect  *opened   // a block that was probably left open, though another lacks its brace
+	skip     int       // blocks that are passed over
+	again    []scanned // what was looked at ahead
 
-	stmts []Statement // arenas: what the pointers and slices of the tree point into
-	words []Word
-	queue []*Statement // statements of the tokens of one round
+	stack []*Statement // of the blocks that are being built
+	queue []*Statement // of the tokens of one round
+
+	stmts  []Statement // arenas: what the pointers and slices of the tree point into
+	words  []Word
+	blocks []Block
+	lists  []*Statement
+}
+
+// opened is a block that is open, and where its statement begins.
+type opened struct {
+	block *Block
+	start Pos
+}
+
+// outermost reports whether a keyword begins a block that stands in no other.
+func outermost(keyword string) bool {
+	switch keyword {
+	case "global_defs", "vrrp_instance", "vrrp_sync_group", "vrrp_script", "vrrp_track_process", "vrrp_track_file", "virtual_server",
+		"virtual_server_group", "static_ipaddress", "static_routes", "static_rules", "bfd_instance", "linkbeat_interfaces",
+		"interface_up_down_delays", "garp_group":
+		return true
+	}
+	return false
 }
 
 func newParser(s *Source) *parser {
@@ -85,7 +106,7 @@ func (p *parser) next() (items []item, more bool) {
 	if err == nil {
 		var f *fileGrammar
 		if f, err = p.grammar.ParseFromLexer(tokens); err == nil {
-			return f.Items, p.line < len(p.src.lines) || p.holding
+			return f.Items, p.line < len(p.src.lines) || len(p.again) > 0
 		}
 	}
 	p.report(Pos{}, "syntax", fmt.Sprintf("configuration cannot be parsed: %v", err))
@@ -107,13 +128,17 @@ func (p *parser) statement(lex *lexer.PeekingLexer) *Statement {
 	if t.Type == tokPlain {
 		return st
 	}
+	first := len(p.stack)
 	for {
 		if t := lex.Peek(); t.Type == tokClose || t.EOF() {
 			lex.Next()
-			return st
+			break
 		}
-		st.Block.Stmts = append(st.Block.Stmts, p.statement(lex))
+		p.stack = append(p.stack, p.statement(lex))
 	}
+	st.Block.Stmts = p.keep(p.stack[first:])
+	p.stack = p.stack[:first]
+	return st
 }
 
 // scanned is what the scanner found next.
@@ -127,63 +152,102 @@ type scanned struct {
 func (p *parser) Next() (lexer.Token, error) {
 	for {
 		if len(p.open) == 0 && p.skip == 0 && len(p.queue) > 0 {
-			return lexer.Token{Type: lexer.EOF}, nil
+			return lexer.EOFToken(lexer.Position{}), nil
 		}
 		it := p.scan()
 		switch it.kind {
 		case 0:
-			for i := len(p.open) - 1; i >= 0; i-- {
-				p.diags = append(p.diags, Diagnostic{Pos: p.open[i].Open, Severity: Error, Code: "missing-close-brace", Exit: ExitConfig,
-					Message: "'{' opened here is never closed: missing '}'"})
-			}
-			p.open, p.skip = p.open[:0], 0
-			return lexer.Token{Type: lexer.EOF}, nil
+			p.leftOpen("at the end")
+			return lexer.EOFToken(lexer.Position{}), nil
 		case '}':
-			if p.skip > 0 {
+			switch {
+			case p.skip > 0:
 				p.skip--
-				continue
-			}
-			if len(p.open) == 0 {
+			case len(p.open) == 0:
 				p.report(it.pos, "extra-close-brace", "'}' without a block to close")
-				continue
+			default:
+				p.close(it.pos)
+				return lexer.Token{Type: tokClose}, nil
 			}
-			p.open[len(p.open)-1].Close = it.pos
-			p.open = p.open[:len(p.open)-1]
-			return lexer.Token{Type: tokClose}, nil
 		case '{':
 			if p.skip == 0 {
-				p.report(it.pos, "unexpected-open-brace", "'{' without a keyword before it")
+				p.report(it.pos, "unexpected-open-brace", "'{' without a keyword before it: ignored up to its '}'")
 			}
 			p.skip++
 		case 's':
 			if p.skip > 0 {
 				continue
 			}
-			st := p.newStatement(it.words)
-			p.queue = append(p.queue, st)
-			tok := lexer.Token{Type: tokPlain, Pos: lexer.Position{Offset: len(p.queue) - 1}}
-			if next := p.scan(); next.kind == '{' {
-				if len(p.open) == maxDepth {
-					p.report(next.pos, "too-deep", fmt.Sprintf("blocks nested deeper than %d: ignored", maxDepth))
-					p.skip++
-					return tok, nil
-				}
-				st.Block = &Block{Open: next.pos}
-				p.open = append(p.open, st.Block)
-				tok.Type = tokOpen
-			} else {
-				p.held, p.holding = next, true
+			next := p.scan()
+			if next.kind == '{' && len(p.open) > 0 && outermost(it.words[0].Text) {
+				// A block was left open. The rest is read as if it were not, from here on again.
+				p.leftOpen(fmt.Sprintf("before the %s of line %d", it.words[0].Text, it.words[0].Pos.Line))
+				p.again = []scanned{it, next}
+				return lexer.EOFToken(lexer.Position{}), nil
 			}
-			return tok, nil
+			return p.token(it, next), nil
 		}
 	}
 }
 
+// token makes the token of a statement; next is what follows it.
+func (p *parser) token(it, next scanned) lexer.Token {
+	st := p.newStatement(it.words)
+	p.queue = append(p.queue, st)
+	t := lexer.Token{Type: tokPlain, Pos: lexer.Position{Offset: len(p.queue) - 1}}
+	switch {
+	case next.kind != '{':
+		p.again = append(p.again, next)
+	case len(p.open) == maxDepth:
+		p.report(next.pos, "too-deep", fmt.Sprintf("blocks nested deeper than %d: ignored", maxDepth))
+		p.skip++
+	default:
+		st.Block = p.newBlock(next.pos)
+		p.open = append(p.open, opened{st.Block, it.words[0].Pos})
+		t.Type = tokOpen
+	}
+	return t
+}
+
+// close ends the innermost block. A brace that stands below the beginning of another block than that says which one was left open.
+func (p *parser) close(pos Pos) {
+	in := p.open[len(p.open)-1]
+	in.block.Close = pos
+	p.open = p.open[:len(p.open)-1]
+	if p.suspect != nil || in.start.Line == pos.Line || in.start.Col == pos.Col || in.start.Origin != pos.Origin {
+		return
+	}
+	for _, out := range p.open {
+		if out.start.Origin == pos.Origin && out.start.Col == pos.Col {
+			p.suspect = &in
+			return
+		}
+	}
+}
+
+// leftOpen reports blocks without their end, once, at the one where the brace probably lacks.
+func (p *parser) leftOpen(where string) {
+	if n := len(p.open); n > 0 {
+		in := p.open[n-1]
+		if p.suspect != nil {
+			in = *p.suspect
+		}
+		what := "the block opened here is not closed"
+		if n > 1 {
+			what = fmt.Sprintf("the block opened here, and %d around it, are not closed", n-1)
+		}
+		p.diags = append(p.diags, Diagnostic{Pos: in.start, Severity: Error, Code: "missing-close-brace", Exit: ExitConfig, Opened: in.block.Open,
+			Message: fmt.Sprintf("%s: '}' is missing %s", what, where)})
+	}
+	p.open, p.suspect, p.skip = p.open[:0], nil, 0
+}
+
 // scan splits off the next statement or brace.
 func (p *parser) scan() scanned {
-	if p.holding {
-		p.holding = false
-		return p.held
+	if n := len(p.again); n > 0 {
+		it := p.again[0]
+		p.again = append(p.again[:0], p.again[1:]...)
+		return it
 	}
 	for ; p.line < len(p.src.lines); p.line, p.at = p.line+1, 0 {
 		text := p.src.lines[p.line].text
@@ -244,6 +308,27 @@ func (p *parser) newStatement(words []Word) *Statement {
 	}
 	p.stmts = append(p.stmts, Statement{Words: words})
 	return &p.stmts[len(p.stmts)-1]
+}
+
+func (p *parser) newBlock(open Pos) *Block {
+	if len(p.blocks) == cap(p.blocks) {
+		p.blocks = make([]Block, 0, 128)
+	}
+	p.blocks = append(p.blocks, Block{Open: open})
+	return &p.blocks[len(p.blocks)-1]
+}
+
+// keep copies a list that is complete.
+func (p *parser) keep(list []*Statement) []*Statement {
+	if len(list) == 0 {
+		return nil
+	}
+	if n := len(p.lists); n+len(list) > cap(p.lists) {
+		p.lists = make([]*Statement, 0, max(512, len(list)))
+	}
+	n := len(p.lists)
+	p.lists = append(p.lists, list...)
+	return p.lists[n:len(p.lists):len(p.lists)]
 }
 
 func (p *parser) report(pos Pos, code Code, message string) {

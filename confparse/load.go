@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -132,6 +133,7 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	dir, check := l.dir, l.check
 	l.dir = filepath.Dir(path)
 	l.reading = append(l.reading, info)
+	l.src.lines = slices.Grow(l.src.lines, strings.Count(text, "\n"))
 	l.expandFile(o, text)
 	l.reading = l.reading[:len(l.reading)-1]
 	l.dir, l.check = dir, check

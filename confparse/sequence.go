@@ -94,7 +94,8 @@ func (l *loader) sequence(t text) bool {
 	if open < 0 {
 		return false
 	}
-	switch kind := strings.TrimRight(t.s[1:open], " \t"); kind {
+	kind := strings.TrimRight(t.s[1:open], " \t")
+	switch kind {
 	case "SEQ":
 		run = func(spec *roundSpec, args, rest text) error { return l.count(spec, args, rest, 10) }
 	case "SEQx":
@@ -110,7 +111,7 @@ func (l *loader) sequence(t text) bool {
 	}
 	end := strings.IndexByte(t.s, ')')
 	if end < 0 {
-		l.report(t.pos(0), "bad-sequence", fmt.Sprintf("%s without its ')'", t.s[:open+1]))
+		l.report(t.pos(0), "bad-sequence", fmt.Sprintf("~%s without its ')'", kind))
 		return true
 	}
 	args := t.sub(open+1, end)
@@ -123,7 +124,7 @@ func (l *loader) sequence(t text) bool {
 		if errors.As(err, &pe) {
 			err = errors.New("want ~SEQ(name, start, step, end), ~LST(name, value, ...) or ~LST({name, ...}, {value, ...}, ...)")
 		}
-		l.report(t.pos(0), "bad-sequence", fmt.Sprintf("%s: %v", t.s[:end+1], err))
+		l.report(t.pos(0), "bad-sequence", fmt.Sprintf("~%s: %v", kind, err))
 	}
 	return true
 }
