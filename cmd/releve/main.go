@@ -7,6 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"releve/logging"
+	"releve/supervisor"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
@@ -20,18 +25,65 @@ type subcommand struct {
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
 var subcommands = []subcommand{genhashCommand}
 
+// run is the program: argv with the name in front, the streams, the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
-	face := filepath.Base(argv[0])
-	if face == "genhash" {
-		return genhashFace(face, argv[1:], stdout, stderr)
+	face := "keepalived"
+	var words []string
+	if len(argv) > 0 {
+		face, words = filepath.Base(argv[0]), argv[1:]
 	}
-	if face != "keepalived" && face != "genhash" && len(argv) > 1 {
-		for _, c := range subcommands {
-			if c.name == argv[1] {
-				return c.run(argv[2:], stdout, stderr)
-			}
+	if i := slices.IndexFunc(subcommands, func(s subcommand) bool { return len(words) > 0 && s.name == words[0] }); i >= 0 && face != "keepalived" && face != "genhash" {
+		return subcommands[i].run(words[1:], stdout, stderr)
+	}
+	switch {
+	case face == "genhash":
+		return genhashFace(face, words, stdout, stderr)
+	case len(words) > 0 && (words[0] == "-T" || words[0] == "--genhash"):
+		return genhashFace("genhash", words[1:], stdout, stderr)
+	}
+
+	c, rest, err := parse(argv, words)
+	switch {
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return 1
+	case c.help:
+		usage(stderr, face)
+		return 0
+	case c.version:
+		version(stderr)
+		return 0
+	case c.genhash:
+		return genhashFace("genhash", rest, stdout, stderr)
+	case c.hasSignum:
+		n, ok := signums[c.signum]
+		if !ok {
+			fmt.Fprintf(stderr, "Unknown sigfunc %s\n", c.signum)
+			return 1
 		}
+		fmt.Fprintln(stdout, n)
+		return 0
 	}
-	fmt.Fprintf(stderr, "%s: the daemon is not wired yet\n", face)
-	return 1
+	for _, note := range c.notes {
+		fmt.Fprintln(stderr, note)
+	}
+	if len(rest) > 0 {
+		fmt.Fprintf(stdout, "Unexpected argument(s): %s\n", strings.Join(rest, " "))
+	}
+	if !c.Test {
+		return supervisor.Run(c.Options, stderr)
+	}
+	status := supervisor.Test(c.Options, stderr)
+	if c.badNumbers && status < 5 && status != 2 {
+		status = 5
+	}
+	return status
+}
+
+// parse reads the words behind argv[0] as keepalived's command line.
+func parse(argv, words []string) (*commandLine, []string, error) {
+	c := &commandLine{}
+	c.Argv, c.Facility = argv, logging.Daemon
+	rest, err := getopt(options, words, c)
+	return c, rest, err
 }

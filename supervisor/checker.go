@@ -1,0 +1,124 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"releve/confparse"
+	"releve/director"
+	"releve/healthcheck"
+	"releve/ipvs"
+	"releve/ipvs/kernel"
+	"releve/ipvs/nft"
+	"releve/notify"
+	"releve/script"
+)
+
+// checkerPart is the checker child: the director, its checkers, its data plane, and what hears of its events.
+type checkerPart struct {
+	env      *environment
+	plane    ipvs.Plane
+	dir      *director.Director
+	runner   *healthcheck.Runner
+	tell     *notify.Dispatcher
+	cfg      atomic.Pointer[confparse.Config] // in force
+	watching atomic.Bool
+}
+
+func newCheckerPart(env *environment) (part, error) {
+	plane, err := openPlane(env)
+	if err != nil {
+		return nil, err
+	}
+	p := &checkerPart{env: env, plane: plane}
+	p.cfg.Store(env.cfg)
+	p.runner = healthcheck.NewRunner(healthcheck.RunnerOptions{
+		Log: env.log, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global)),
+		Report: func(r healthcheck.Result) { p.dir.Report(r) },
+	})
+	p.dir, err = director.New(&env.cfg.LVS, director.Options{
+		Log: env.log, Plane: plane, LeaveTable: env.o.DontReleaseIPVS, TakeOver: env.start.Resume, SetCheckers: p.runner.Set,
+		Notify: func(ev director.Event) { p.tell.Send(lvsChange(ev)) },
+	})
+	if err != nil {
+		plane.Close()
+		return nil, &finalError{exitConfig, err}
+	}
+	p.tell = newDispatcher(env, notify.LVS)
+	return p, nil
+}
+
+// openPlane opens the kernel's IPVS, or nftables where there is none.
+func openPlane(env *environment) (ipvs.Plane, error) {
+	ns := env.cfg.LVS.NetNamespace
+	if ns != "" && !strings.ContainsRune(ns, '/') {
+		ns = filepath.Join(netnsDir, ns)
+	}
+	k, err := kernel.Open(ns)
+	if err == nil {
+		return k, nil
+	}
+	if !errors.Is(err, kernel.ErrNoIPVS) || ns != "" {
+		return nil, &finalError{statusOf(err), fmt.Errorf("IPVS: %w", err)}
+	}
+	n, nftErr := nft.Open()
+	if nftErr != nil {
+		return nil, &finalError{statusOf(nftErr), fmt.Errorf("no data plane for virtual servers: %w; nftables: %w", err, nftErr)}
+	}
+	env.log.Warn(fmt.Sprintf("%v: virtual servers are served by nftables, table %s, instead", err, nft.TableName), "plane", n.Name())
+	return n, nil
+}
+
+// statusOf is the exit status for an error that keeps a part from running.
+func statusOf(err error) int {
+	if errors.Is(err, os.ErrPermission) {
+		return exitPermission
+	}
+	return exitFatal
+}
+
+func (p *checkerPart) run(ctx context.Context, ready func()) error {
+	defer p.plane.Close()
+	go func() {
+		if _, err := p.dir.Snapshot(ctx); err == nil { // the table is written
+			ready()
+		}
+	}()
+	p.watch(ctx, p.env.cfg)
+	err := p.dir.Run(ctx)
+	closeDispatcher(p.tell, &p.cfg.Load().Global)
+	if err != nil {
+		return &finalError{statusOf(err), err}
+	}
+	return nil
+}
+
+// watch tells the director the addresses of this host from the moment on that a virtual server with ha_suspend waits for one.
+func (p *checkerPart) watch(ctx context.Context, cfg *confparse.Config) {
+	if !slices.ContainsFunc(cfg.LVS.VirtualServers, func(v *director.VirtualServer) bool { return v.HASuspend }) || p.watching.Swap(true) {
+		return
+	}
+	go func() {
+		if err := director.WatchAddrs(ctx, p.dir.SetLocalAddrs); err != nil && ctx.Err() == nil {
+			p.env.log.Error(fmt.Sprintf("ha_suspend has no effect: %v", err))
+		}
+	}()
+}
+
+func (p *checkerPart) reload(ctx context.Context, cfg *confparse.Config) error {
+	if err := p.dir.Reload(ctx, &cfg.LVS); err != nil {
+		return err
+	}
+	p.cfg.Store(cfg)
+	p.watch(ctx, cfg)
+	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.LVS))
+	return nil
+}
+
+func (p *checkerPart) dump(os.Signal) {}

@@ -1,0 +1,232 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"releve/confparse"
+)
+
+// child is a part as its parent sees it.
+type child struct {
+	part, name string
+	pidPath    string
+	pidFile    *pidFile
+	wanted     bool // should be running
+
+	proc    *os.Process // nil while it does not run
+	pid     int
+	run     int // counts starts, to tell late reports apart
+	link    *link
+	ready   bool
+	final   int // the status a child gave before it ended for good, -1 without
+	started time.Time
+	has     *loaded // the configuration it runs on
+
+	// delay is the pause before the next start: 0, 1, 2, 4 … 60 s.
+	delay time.Duration
+	// states are those of the VRRP instances, kept for the successor of a child that was killed.
+	states map[string]string
+}
+
+// maxDelay and goodRun bound the back-off: a child that ran for a minute starts from zero.
+const (
+	maxDelay = 60 * time.Second
+	goodRun  = time.Minute
+	// cleanDelay is waited after a child that ended in good order without being asked by us: whoever sent it a signal may be
+	// sending us one.
+	cleanDelay = 20 * time.Millisecond
+)
+
+type childExit struct {
+	c     *child
+	run   int
+	state *os.ProcessState
+	err   error
+}
+
+type childMessage struct {
+	c    *child
+	run  int
+	m    message
+	file *os.File
+}
+
+type respawnDue struct{ c *child }
+
+// wants reports whether the configuration has work for a part.
+func wants(o *Options, cfg *confparse.Config, part string) bool {
+	switch part {
+	case partVRRP:
+		return !o.NoVRRP && (o.All || cfg.HasVRRP())
+	case partChecker:
+		return !o.NoChecker && (o.All || cfg.HasLVS())
+	}
+	return !o.NoBFD && (o.All || cfg.HasBFD())
+}
+
+// startChild starts a part if there is something for it to do.
+func (p *parent) startChild(c *child, again bool) {
+	c.wanted = wants(p.o, p.cur.cfg, c.part)
+	if !c.wanted {
+		return
+	}
+	if c.pidFile == nil {
+		f, err := lockPidFile(c.pidPath)
+		if err != nil {
+			p.fatal(err.Error())
+			p.stop(exitFatal)
+			return
+		}
+		c.pidFile = f
+	}
+	if err := p.spawnChild(c, again); err != nil {
+		p.log.Error(err.Error())
+		p.respawn(c)
+	}
+}
+
+func (p *parent) spawnChild(c *child, again bool) error {
+	l, theirs, err := newLink()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	proc, err := p.spawn.start(p.o.Argv, c.part, &os.ProcAttr{
+		Files: append(p.streams(), p.cur.file, theirs),
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM},
+	})
+	if err != nil {
+		l.close()
+		return err
+	}
+	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = proc, proc.Pid, l, false, -1, time.Now(), p.cur
+	c.run++
+	p.log.Info(fmt.Sprintf("Starting %s child process, pid=%d", c.name, c.pid))
+	if err := c.pidFile.write(c.pid); err != nil {
+		p.log.Error(err.Error())
+	}
+	go wait(p.events, c, c.run, proc, l)
+	if err := l.send(message{Kind: kindStart, Again: again, Resume: again, States: c.states}, nil); err != nil {
+		p.log.Error(fmt.Sprintf("%s process(%d): %v", c.name, c.pid, err))
+	}
+	return nil
+}
+
+// streams are what the children get as standard streams: ours, or nothing in the background.
+func (p *parent) streams() []*os.File {
+	if p.null != nil {
+		return []*os.File{p.null, p.null, p.null}
+	}
+	return []*os.File{os.Stdin, os.Stdout, os.Stderr}
+}
+
+// wait reports what one run of a child says, and then its end.
+func wait(events chan<- any, c *child, run int, proc *os.Process, l *link) {
+	for {
+		m, file, err := l.receive()
+		if err != nil {
+			break
+		}
+		events <- childMessage{c, run, m, file}
+	}
+	l.close()
+	st, err := proc.Wait()
+	events <- childExit{c, run, st, err}
+}
+
+func (p *parent) childSaid(ev childMessage) {
+	c := ev.c
+	if ev.file != nil {
+		defer ev.file.Close()
+	}
+	switch ev.m.Kind {
+	case kindReady:
+		c.ready = true
+		p.checkUp()
+	case kindFailed:
+		c.final = ev.m.Status
+		if !p.up && !(p.o.Foreground && p.o.LogConsole) { // the child has logged it; its starter should see it too
+			fmt.Fprintf(p.stderr, "%s: %s\n", p.o.Name(), ev.m.Text)
+		}
+	case kindReloaded:
+		if r := p.reloading; r.waitsFor(c, ev.m.Seq) {
+			c.has = r.next
+			r.at++
+			p.sendReload()
+		}
+	case kindRefused:
+		if p.reloading.waitsFor(c, ev.m.Seq) {
+			p.reloadRefused(ev.m.Text)
+		} else {
+			p.log.Error(fmt.Sprintf("%s process(%d): %s", c.name, c.pid, ev.m.Text))
+		}
+	case kindWantLoad:
+		p.requestReload()
+	case kindStates:
+		if c.states == nil {
+			c.states = map[string]string{}
+		}
+		for name, state := range ev.m.States {
+			c.states[name] = state
+		}
+	}
+}
+
+// childExited decides what follows the end of a child.
+func (p *parent) childExited(ev childExit) {
+	c := ev.c
+	if c.run != ev.run {
+		return
+	}
+	c.proc, c.ready = nil, false
+	if p.stopping || !c.wanted {
+		if !c.wanted && !p.stopping {
+			c.pidFile.remove()
+			c.pidFile, c.states = nil, nil
+		}
+		return
+	}
+	how := "ended"
+	if ev.state != nil {
+		how = ev.state.String()
+	}
+	if c.final >= 0 {
+		p.log.Error(fmt.Sprintf("%s process(%d) cannot go on, status %d: terminating", c.name, c.pid, c.final))
+		p.stop(c.final)
+		return
+	}
+	if p.o.DontRespawn {
+		p.log.Error(fmt.Sprintf("%s child process(%d) died (%s): Exiting", c.name, c.pid, how))
+		p.stop(exitOK)
+		return
+	}
+	p.log.Error(fmt.Sprintf("%s child process(%d) died: Respawning (%s)", c.name, c.pid, how))
+	if ev.state != nil && ev.state.Success() {
+		c.states = nil // it has taken down what it had put up
+		c.delay = max(c.delay, cleanDelay)
+	}
+	if p.reloading != nil && p.reloading.waitFor() == c {
+		p.reloadRefused(fmt.Sprintf("the %s process died (%s)", c.name, how))
+	}
+	p.respawn(c)
+}
+
+// respawn starts a child after its delay and doubles that for the next time.
+func (p *parent) respawn(c *child) {
+	if time.Since(c.started) >= goodRun {
+		c.delay = 0
+	}
+	delay := c.delay
+	c.delay = min(max(time.Second, 2*delay.Truncate(time.Second)), maxDelay)
+	if delay == 0 {
+		p.startChild(c, true)
+		return
+	}
+	if delay >= time.Second {
+		p.log.Info(fmt.Sprintf("%s process is started again in %d seconds", c.name, int(delay.Seconds())))
+	}
+	time.AfterFunc(delay, func() { p.events <- respawnDue{c} })
+}

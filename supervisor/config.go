@@ -1,0 +1,103 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"releve/confparse"
+)
+
+// loaded is a configuration that was read: what it says, what there is to complain about, and the memory file that
+// children get.
+type loaded struct {
+	src   *confparse.Source
+	cfg   *confparse.Config
+	diags confparse.Diagnostics
+	file  *os.File
+	err   error
+}
+
+// load reads the configuration of the command line once.
+func load(o *Options) *loaded {
+	l := &loaded{}
+	var found confparse.Diagnostics
+	l.src, found = confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
+	var checked confparse.Diagnostics
+	l.cfg, checked = confparse.Check(l.src, confparse.CheckOptions{})
+	l.diags = append(found, checked...)
+	b, err := l.src.MarshalBinary()
+	if err == nil {
+		l.file, err = memoryFile(b)
+	}
+	l.err = err
+	return l
+}
+
+func (l *loaded) close() {
+	if l.file != nil {
+		l.file.Close()
+	}
+}
+
+// inherit is the child's side of load: the same configuration out of the memory file, nothing read from disk.
+func inherit(f *os.File) (*confparse.Source, *confparse.Config, error) {
+	b, err := readMemoryFile(f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration of the parent: %w", err)
+	}
+	src, err := confparse.UnmarshalSource(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration of the parent: %w", err)
+	}
+	cfg, _ := confparse.Check(src, confparse.CheckOptions{})
+	return src, cfg, nil
+}
+
+// complaints are the diagnostics as lines for the log.
+func (l *loaded) complaints() []string {
+	lines := make([]string, 0, len(l.diags))
+	for i := range l.diags {
+		if d := &l.diags[i]; d.Severity > confparse.Note {
+			lines = append(lines, l.line(d))
+		}
+	}
+	return lines
+}
+
+// line is a diagnostic on one line: file, line and column, what is wrong and what may have been meant.
+func (l *loaded) line(d *confparse.Diagnostic) string {
+	text := d.Message
+	if d.Suggest != "" {
+		text += fmt.Sprintf(" (did you mean %s?)", d.Suggest)
+	}
+	if !d.Pos.IsValid() {
+		return text
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", l.src.Name(d.Pos), d.Pos.Line, d.Pos.Col, text)
+}
+
+// startStatus is the exit status of a start with this configuration and why it cannot run; 0 and empty if it can.
+func (l *loaded) startStatus() (status int, why string) {
+	if l.err != nil {
+		return exitFatal, l.err.Error()
+	}
+	for i := range l.diags {
+		d := &l.diags[i]
+		switch {
+		case d.FatalAtStart && d.Exit == confparse.ExitFatal:
+			status = exitPermission
+		case d.FatalAtStart && strings.HasPrefix(string(d.Code), "config-"):
+			status = exitNoConfig
+		case d.FatalAtStart, d.Exit == confparse.ExitStop:
+			status = exitConfig
+		default:
+			continue
+		}
+		return status, l.line(d)
+	}
+	if l.cfg.Global.ReloadCheckConfig && l.diags.ExitCode() != 0 {
+		return exitConfig, "complaints, and reload_check_config makes any of them fatal"
+	}
+	return exitOK, ""
+}

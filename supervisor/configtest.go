@@ -1,0 +1,31 @@
+package supervisor
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"releve/confparse"
+)
+
+// Test is -t: it reads and checks the configuration as a start would, says what there is to complain about, and touches nothing.
+func Test(o Options, stderr io.Writer) int {
+	out := stderr
+	if o.TestFile != "" {
+		f, err := os.OpenFile(o.TestFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			fmt.Fprintf(stderr, "%s: file for complaints: %v\n", o.Name(), err)
+			return exitFatal
+		}
+		defer f.Close()
+		out = f
+	}
+	src, diags := confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
+	_, checked := confparse.Check(src, confparse.CheckOptions{Test: true})
+	l := &loaded{src: src, diags: slices.Concat(diags, checked)}
+	for _, line := range l.complaints() {
+		fmt.Fprintln(out, line)
+	}
+	return l.diags.ExitCode()
+}

@@ -1,0 +1,76 @@
+package supervisor
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"releve/confparse"
+)
+
+// setLimits allows core dumps if asked for (-m, -M). Children inherit it.
+func setLimits(o *Options, log *slog.Logger) {
+	if !o.CoreDump {
+		return
+	}
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unlimited); err != nil {
+		log.Warn(fmt.Sprintf("core dumps: %v", err))
+	}
+	if o.CorePattern != "" {
+		if err := os.WriteFile("/proc/sys/kernel/core_pattern", []byte(o.CorePattern), 0); err != nil {
+			log.Warn(fmt.Sprintf("core pattern: %v", err))
+		}
+	}
+}
+
+// applyProcess asks the kernel to treat this process as the configuration says. What the kernel refuses is said and left.
+func applyProcess(g *confparse.Process, log *slog.Logger) {
+	tell := func(what string, err error) {
+		if err != nil {
+			log.Warn(fmt.Sprintf("%s: %v", what, err))
+		}
+	}
+	if len(g.CPUAffinity) > 0 {
+		var set unix.CPUSet
+		for _, cpu := range g.CPUAffinity {
+			set.Set(cpu)
+		}
+		tell("CPU affinity", forThreads(func(tid int) error { return unix.SchedSetaffinity(tid, &set) }))
+	}
+	if g.Priority != 0 {
+		tell("process priority", forThreads(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, g.Priority) }))
+	}
+	if g.RTPriority > 0 {
+		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority), Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+		tell("real-time priority", forThreads(func(tid int) error { return unix.SchedSetAttr(tid, &attr, 0) }))
+	}
+	if g.RLimitRTTime > 0 {
+		usec := uint64(g.RLimitRTTime.Microseconds())
+		tell("real-time limit", unix.Setrlimit(unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: usec, Max: usec}))
+	}
+	if g.NoSwap {
+		tell("no swapping", unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE))
+	}
+}
+
+// forThreads calls f for every thread of the process: the scheduler knows threads only. Threads that start later inherit
+// from those that exist.
+func forThreads(f func(tid int) error) error {
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		var tid int
+		if _, err := fmt.Sscan(e.Name(), &tid); err != nil {
+			continue
+		}
+		if err := f(tid); err != nil && err != unix.ESRCH {
+			return err
+		}
+	}
+	return nil
+}

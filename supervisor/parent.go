@@ -1,0 +1,340 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"releve/confparse"
+	"releve/logging"
+)
+
+// Exit statuses of the reference.
+const (
+	exitOK         = 0
+	exitFatal      = 1
+	exitConfig     = 2 // also: an error that starting again would not cure
+	exitPermission = 4
+	exitNoConfig   = 6
+)
+
+// defaultUmask lets nobody else read what is written.
+const defaultUmask = 0o177
+
+// Run is the daemon with the options of a command line; it returns the exit status. A process that the daemon started from
+// itself comes here too and becomes what its environment says.
+func Run(o Options, stderr io.Writer) int {
+	what := os.Getenv(envPart)
+	os.Unsetenv(envPart)
+	setComm(o.Name())
+	switch what {
+	case partVRRP, partChecker, partBFD:
+		return runChild(&o, what, stderr)
+	case "":
+		if !o.Foreground {
+			return background(&o, stderr)
+		}
+	}
+	p := &parent{
+		o: &o, stderr: stderr, sigs: catchSignals(), spawn: newSpawner(), events: make(chan any, 16),
+		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {},
+	}
+	if p.daemon {
+		syscall.CloseOnExec(fdUp)
+	}
+	p.sd = newSystemd()
+	status := p.run()
+	p.closeLog()
+	if status != exitOK && p.daemon && !p.up {
+		tellStarter(status)
+	}
+	return status
+}
+
+// parent is the process that supervises. Its run loop owns everything here.
+type parent struct {
+	o      *Options
+	stderr io.Writer
+	log    *slog.Logger
+	sigs   <-chan os.Signal
+	spawn  *spawner
+	events chan any // of the goroutines that wait for children
+
+	daemon bool     // in the background
+	null   *os.File // then: what the children get as standard streams
+	up     bool     // all children have been ready once
+
+	cur      *loaded // the configuration in force
+	children []*child
+	pidFile  *pidFile
+
+	reloading *reload
+	reloads   int  // started so far
+	again     bool // another SIGHUP came while a reload ran
+	stopping  bool
+	status    int
+	childWait time.Duration
+	killAt    <-chan time.Time
+
+	sd       *systemd
+	closeLog func() // writes out what is still queued
+}
+
+func (p *parent) run() int {
+	cfg, status := p.start()
+	if status >= 0 {
+		return status
+	}
+	defer p.removePidFiles()
+
+	if g := &cfg.Global; !g.StartupScript.IsZero() {
+		p.runScript("startup", g.StartupScript)
+	}
+	for _, c := range p.children {
+		p.startChild(c, false)
+	}
+	p.checkUp()
+	p.loop()
+
+	if g := &p.cur.cfg.Global; !g.ShutdownScript.IsZero() {
+		p.runScript("shutdown", g.ShutdownScript)
+	}
+	p.log.Info(fmt.Sprintf("Stopped Keepalived v%s (%s)", Version, VersionDate))
+	return p.status
+}
+
+// start reads the configuration and takes the pid files. A status of 0 or above ends the program.
+func (p *parent) start() (*confparse.Config, int) {
+	l := load(p.o)
+	g := &l.cfg.Global
+	umask := defaultUmask
+	switch {
+	case p.o.HasUmask:
+		umask = p.o.Umask
+	case g.HasUmask:
+		umask = g.Umask
+	}
+	syscall.Umask(umask)
+
+	namespace := p.o.Namespace
+	if namespace == "" {
+		namespace = g.NetNamespace
+	}
+	if namespace != "" && os.Getenv(envEntered) == "" {
+		err := enterNamespace(p.o, namespace, p.daemon)
+		fmt.Fprintf(p.stderr, "%s: %v\n", p.o.Name(), err)
+		return nil, exitFatal
+	}
+	os.Unsetenv(envEntered)
+
+	lg := logging.New(logOptions(p.o, l.cfg, "Keepalived", os.Getpid(), p.stderr))
+	p.log = lg.Slog()
+	p.closeLog = func() { lg.Close(200 * time.Millisecond) }
+	p.log.Info(fmt.Sprintf("Starting Keepalived v%s (%s), releve %s", Version, VersionDate, Build))
+	p.log.Info("Running on " + kernelVersion())
+	p.log.Info("Command line: '" + strings.Join(p.o.Argv, "' '") + "'")
+	p.log.Info("Configuration file " + p.o.configFile())
+	for _, line := range l.complaints() {
+		p.log.Warn(line)
+	}
+	if p.o.SNMP {
+		p.log.Warn("SNMP is not part of this build: -x and -A have no effect")
+	}
+	if status, why := l.startStatus(); status != exitOK {
+		p.fatal(why)
+		return nil, status
+	}
+	p.cur = l
+	if g.ChildWaitTime > 0 {
+		p.childWait = g.ChildWaitTime
+	}
+
+	pp := paths(p.o, namespace, g.Instance, g.UsePidDir)
+	f, err := lockPidFile(pp.main)
+	switch {
+	case errors.Is(err, errRunning):
+		p.fatal("daemon is already running: " + err.Error())
+		if p.daemon {
+			tellStarter(exitOK)
+		}
+		return nil, exitOK
+	case err != nil:
+		p.fatal(err.Error())
+		return nil, exitFatal
+	}
+	p.pidFile = f
+	if err := f.write(os.Getpid()); err != nil {
+		p.fatal(err.Error())
+		f.remove()
+		return nil, exitFatal
+	}
+	p.children = []*child{
+		{part: partVRRP, name: "VRRP", pidPath: pp.vrrp},
+		{part: partChecker, name: "Healthcheck", pidPath: pp.checkers},
+		{part: partBFD, name: "BFD", pidPath: pp.bfd},
+	}
+	setLimits(p.o, p.log)
+	if p.daemon {
+		p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err == nil {
+			err = os.Chdir("/")
+		}
+		if err != nil {
+			p.fatal(err.Error())
+			p.removePidFiles()
+			return nil, exitFatal
+		}
+	}
+	return l.cfg, -1
+}
+
+// fatal logs why the program ends, and says it to whoever started it if the log does not go there anyway.
+func (p *parent) fatal(text string) {
+	p.log.Error(text)
+	if !(p.o.Foreground && p.o.LogConsole) {
+		fmt.Fprintf(p.stderr, "%s: %s\n", p.o.Name(), text)
+	}
+}
+
+func (p *parent) removePidFiles() {
+	for _, c := range p.children {
+		c.pidFile.remove()
+	}
+	p.pidFile.remove()
+}
+
+// loop runs until all children have ended after a stop.
+func (p *parent) loop() {
+	for !(p.stopping && p.running() == 0) {
+		select {
+		case s := <-p.sigs:
+			p.signal(s)
+		case ev := <-p.events:
+			p.event(ev)
+		case <-p.sd.watchdog():
+			p.sd.send("WATCHDOG=1")
+		case <-p.killAt:
+			p.killAt = nil
+			for _, c := range p.children {
+				if c.proc != nil {
+					p.log.Warn(fmt.Sprintf("%s process(%d) has not ended in time: killed", c.name, c.pid))
+					c.proc.Kill()
+				}
+			}
+		}
+	}
+}
+
+func (p *parent) signal(s os.Signal) {
+	switch s {
+	case syscall.SIGINT:
+		if p.o.IgnoreSigint {
+			return
+		}
+		p.stop(exitOK)
+	case syscall.SIGTERM:
+		p.stop(exitOK)
+	case syscall.SIGHUP:
+		p.requestReload()
+	case syscall.SIGUSR1:
+		p.forward(s)
+		p.dumpParent()
+	default:
+		p.forward(s)
+	}
+}
+
+func (p *parent) forward(s os.Signal) {
+	for _, c := range p.children {
+		if c.proc != nil {
+			c.proc.Signal(s)
+		}
+	}
+}
+
+// event handles what the goroutines of the children report.
+func (p *parent) event(ev any) {
+	switch ev := ev.(type) {
+	case childExit:
+		p.childExited(ev)
+	case childMessage:
+		if ev.c.run == ev.run {
+			p.childSaid(ev)
+		} else if ev.file != nil {
+			ev.file.Close()
+		}
+	case respawnDue:
+		if !p.stopping && ev.c.proc == nil && ev.c.wanted {
+			p.startChild(ev.c, true)
+		}
+	case reloadLate:
+		if p.reloading == ev.r {
+			p.reloadRefused(fmt.Sprintf("no answer from the %s process", ev.r.waitFor().name))
+		}
+	case func():
+		ev()
+	}
+}
+
+// stop ends the children; when the last one is gone the loop ends with status.
+func (p *parent) stop(status int) {
+	if p.stopping {
+		return
+	}
+	p.stopping, p.status = true, status
+	p.sd.stopping(status)
+	p.log.Info("Stopping")
+	p.forward(syscall.SIGTERM)
+	p.killAt = time.After(p.childWait)
+}
+
+func (p *parent) running() int {
+	n := 0
+	for _, c := range p.children {
+		if c.proc != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// checkUp tells the starter and systemd once all children are ready.
+func (p *parent) checkUp() {
+	if p.stopping {
+		return
+	}
+	for _, c := range p.children {
+		if c.wanted && !c.ready {
+			return
+		}
+	}
+	if !p.up {
+		p.up = true
+		if p.daemon {
+			if err := detach(p.null); err != nil {
+				p.log.Warn("streams: " + err.Error())
+			}
+			tellStarter(exitOK)
+		}
+		p.log.Info("Startup complete")
+		p.sd.ready()
+	}
+}
+
+func kernelVersion() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "an unknown kernel"
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
+}
+
+// dumpParent writes keepalived_parent.data.
+func (p *parent) dumpParent() {}

@@ -1,0 +1,250 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"releve/confparse"
+	"releve/logging"
+	"releve/script"
+)
+
+// part is what runs in a child.
+type part interface {
+	// run does the work until ctx is done, then takes down what it put up. It calls ready once everything is set up.
+	run(ctx context.Context, ready func()) error
+	// reload puts a configuration in force, all or nothing.
+	reload(ctx context.Context, cfg *confparse.Config) error
+	// dump writes the files that a signal asks for.
+	dump(sig os.Signal)
+}
+
+// environment is what a part gets from the process around it.
+type environment struct {
+	o      *Options
+	log    *slog.Logger
+	cfg    *confparse.Config
+	src    *confparse.Source
+	start  message                        // the parent's first words
+	states func(states map[string]string) // tells the parent the states of instances
+}
+
+// idents are the names of the children in syslog.
+var idents = map[string]string{partVRRP: "Keepalived_vrrp", partChecker: "Keepalived_healthcheckers", partBFD: "Keepalived_bfd"}
+
+// finalError is an error that starting again would not cure; the daemon ends with its status.
+type finalError struct {
+	status int
+	err    error
+}
+
+func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }
+
+// newPart makes the part that a child is.
+func newPart(what string, env *environment) (part, error) {
+	switch what {
+	case partVRRP:
+		return newVRRPPart(env)
+	case partChecker:
+		return newCheckerPart(env)
+	}
+	return newBFDPart(env)
+}
+
+// runChild is a child from its start to its end.
+func runChild(o *Options, what string, stderr io.Writer) int {
+	sigs := catchSignals()
+	syscall.CloseOnExec(fdConfig)
+	l, err := inheritedLink(fdLink)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)
+		return exitFatal
+	}
+	file := os.NewFile(fdConfig, "configuration")
+	src, cfg, err := inherit(file)
+	file.Close()
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)
+		return exitFatal
+	}
+	start, _, err := l.receive()
+	if err != nil { // the parent is gone before we have done anything
+		return exitOK
+	}
+	proc := processOf(&cfg.Global, what)
+	if name := processName(o, &cfg.Global, what); name != "" {
+		setComm(name)
+	}
+	lg := logging.New(logOptions(o, cfg, idents[what], os.Getpid(), stderr))
+	c := &childProcess{link: l, log: lg.Slog(), sigs: sigs, what: what}
+	defer lg.Close(200 * time.Millisecond)
+	applyProcess(proc, c.log)
+	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, states: func(states map[string]string) {
+		c.tell(message{Kind: kindStates, States: states})
+	}}
+	return c.run(env)
+}
+
+// childProcess is the loop around a part.
+type childProcess struct {
+	link *link
+	log  *slog.Logger
+	sigs <-chan os.Signal
+	what string
+}
+
+func (c *childProcess) tell(m message) {
+	if err := c.link.send(m, nil); err != nil && !errors.Is(err, syscall.EPIPE) {
+		c.log.Warn(fmt.Sprintf("message to the parent: %v", err))
+	}
+}
+
+// fail tells the parent that starting again is no use.
+func (c *childProcess) fail(err error) int {
+	status := exitConfig
+	var final *finalError
+	switch {
+	case errors.As(err, &final):
+		status = final.status
+	case errors.Is(err, fs.ErrPermission):
+		status = exitPermission
+	}
+	c.log.Error(err.Error())
+	c.tell(message{Kind: kindFailed, Status: status, Text: err.Error()})
+	return status
+}
+
+func (c *childProcess) run(env *environment) int {
+	p, err := newPart(c.what, env)
+	if err != nil {
+		return c.fail(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	done := make(chan error, 1)
+	go func() { done <- p.run(ctx, func() { c.tell(message{Kind: kindReady}) }) }()
+	orders := make(chan *os.File)
+	seqs := make(chan int, 1)
+	go func() {
+		defer close(orders)
+		for {
+			m, file, err := c.link.receive()
+			if err != nil {
+				return
+			}
+			if m.Kind == kindReload && file != nil {
+				seqs <- m.Seq
+				orders <- file
+			}
+		}
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil && ctx.Err() == nil {
+				return c.fail(err)
+			}
+			if err != nil {
+				c.log.Error(err.Error())
+			}
+			return exitOK
+		case s := <-c.sigs:
+			switch s {
+			case syscall.SIGTERM, syscall.SIGINT:
+				if s == syscall.SIGINT && env.o.IgnoreSigint {
+					continue
+				}
+				stop()
+			case syscall.SIGHUP:
+				c.tell(message{Kind: kindWantLoad})
+			default:
+				p.dump(s)
+			}
+		case file, ok := <-orders:
+			if !ok { // the parent is gone
+				orders = nil
+				stop()
+				continue
+			}
+			c.reload(ctx, p, file, <-seqs)
+		}
+	}
+}
+
+// reload takes a new configuration over and answers. A part that refuses goes on with the old one.
+func (c *childProcess) reload(ctx context.Context, p part, file *os.File, seq int) {
+	_, cfg, err := inherit(file)
+	file.Close()
+	if err == nil {
+		err = p.reload(ctx, cfg)
+	}
+	if err != nil {
+		c.tell(message{Kind: kindRefused, Seq: seq, Text: err.Error()})
+		return
+	}
+	c.tell(message{Kind: kindReloaded, Seq: seq})
+}
+
+// logOptions says where the lines of a process go.
+func logOptions(o *Options, cfg *confparse.Config, ident string, pid int, stderr io.Writer) logging.Options {
+	namespace := o.Namespace
+	if namespace == "" {
+		namespace = cfg.Global.NetNamespace
+	}
+	for _, s := range []string{namespace, cfg.Global.Instance} {
+		if s != "" {
+			ident += "_" + s
+		}
+	}
+	lo := logging.Options{Ident: ident, Pid: pid, Syslog: !o.NoSyslog, Facility: o.Facility, Detail: o.LogDetail}
+	if o.Foreground && o.LogConsole {
+		lo.Console = stderr
+	}
+	return lo
+}
+
+// processOf is how the kernel should treat a part.
+func processOf(g *confparse.Global, what string) *confparse.Process {
+	switch what {
+	case partVRRP:
+		return &g.VRRPProcess
+	case partChecker:
+		return &g.CheckerProcess
+	case partBFD:
+		return &g.BFDProcess
+	}
+	return &g.Main
+}
+
+// processName is what ps should call a part; empty: as the daemon.
+func processName(o *Options, g *confparse.Global, what string) string {
+	if p := processOf(g, what); p.Name != "" {
+		return p.Name
+	}
+	if !g.ProcessNames {
+		return ""
+	}
+	switch what {
+	case partVRRP:
+		return o.Name() + "_vrrp"
+	case partChecker:
+		return o.Name() + "_lvs"
+	case partBFD:
+		return o.Name() + "_bfd"
+	}
+	return ""
+}
+
+// scriptSettings are the defaults for scripts of this configuration.
+func scriptSettings(g *confparse.Global) script.Settings {
+	return script.Settings{User: g.ScriptUser, Group: g.ScriptGroup, Security: g.ScriptSecurity}
+}
