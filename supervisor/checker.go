@@ -64,10 +64,10 @@ func openPlane(env *environment) (ipvs.Plane, error) {
 	if err == nil {
 		return k, nil
 	}
-	if !errors.Is(err, kernel.ErrNoIPVS) || ns != "" {
+	if !errors.Is(err, kernel.ErrNoIPVS) {
 		return nil, &finalError{statusOf(err), fmt.Errorf("IPVS: %w", err)}
 	}
-	n, nftErr := nft.Open()
+	n, nftErr := nft.Open(ns)
 	if nftErr != nil {
 		return nil, &finalError{statusOf(nftErr), fmt.Errorf("no data plane for virtual servers: %w; nftables: %w", err, nftErr)}
 	}

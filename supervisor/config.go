@@ -25,7 +25,7 @@ func load(o *Options) *loaded {
 	l.src, found = confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
 	var checked confparse.Diagnostics
 	l.cfg, checked = confparse.Check(l.src, confparse.CheckOptions{})
-	l.diags = append(found, checked...)
+	l.diags = append(found, checked...).Sorted(l.src)
 	b, err := l.src.MarshalBinary()
 	if err == nil {
 		l.file, err = memoryFile(b)
@@ -57,24 +57,12 @@ func inherit(f *os.File) (*confparse.Source, *confparse.Config, error) {
 // complaints are the diagnostics as lines for the log.
 func (l *loaded) complaints() []string {
 	lines := make([]string, 0, len(l.diags))
-	for i := range l.diags {
-		if d := &l.diags[i]; d.Severity > confparse.Note {
-			lines = append(lines, l.line(d))
+	for _, d := range l.diags {
+		if d.Severity > confparse.Note {
+			lines = append(lines, l.src.Brief(d))
 		}
 	}
 	return lines
-}
-
-// line is a diagnostic on one line: file, line and column, what is wrong and what may have been meant.
-func (l *loaded) line(d *confparse.Diagnostic) string {
-	text := d.Message
-	if d.Suggest != "" {
-		text += fmt.Sprintf(" (did you mean %s?)", d.Suggest)
-	}
-	if !d.Pos.IsValid() {
-		return text
-	}
-	return fmt.Sprintf("%s:%d:%d: %s", l.src.Name(d.Pos), d.Pos.Line, d.Pos.Col, text)
 }
 
 // startStatus is the exit status of a start with this configuration and why it cannot run; 0 and empty if it can.
@@ -82,8 +70,7 @@ func (l *loaded) startStatus() (status int, why string) {
 	if l.err != nil {
 		return exitFatal, l.err.Error()
 	}
-	for i := range l.diags {
-		d := &l.diags[i]
+	for _, d := range l.diags {
 		switch {
 		case d.FatalAtStart && d.Exit == confparse.ExitFatal:
 			status = exitPermission
@@ -94,7 +81,7 @@ func (l *loaded) startStatus() (status int, why string) {
 		default:
 			continue
 		}
-		return status, l.line(d)
+		return status, l.src.Brief(d)
 	}
 	if l.cfg.Global.ReloadCheckConfig && l.diags.ExitCode() != 0 {
 		return exitConfig, "complaints, and reload_check_config makes any of them fatal"

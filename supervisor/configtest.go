@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"releve/confparse"
 )
@@ -23,9 +22,10 @@ func Test(o Options, stderr io.Writer) int {
 	}
 	src, diags := confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
 	_, checked := confparse.Check(src, confparse.CheckOptions{Test: true})
-	l := &loaded{src: src, diags: slices.Concat(diags, checked)}
-	for _, line := range l.complaints() {
-		fmt.Fprintln(out, line)
+	diags = append(diags, checked...).Sorted(src)
+	if err := confparse.WriteText(out, confparse.Report{Source: src, Diagnostics: diags}); err != nil {
+		fmt.Fprintf(stderr, "%s: write complaints: %v\n", o.Name(), err)
+		return exitFatal
 	}
-	return l.diags.ExitCode()
+	return diags.ExitCode()
 }

@@ -141,13 +141,16 @@ func (p *parent) start() (*confparse.Config, int) {
 	p.log.Info("Running on " + kernelVersion())
 	p.log.Info("Command line: '" + strings.Join(p.o.Argv, "' '") + "'")
 	p.log.Info("Configuration file " + p.o.configFile())
+	status, why := l.startStatus()
 	for _, line := range l.complaints() {
-		p.log.Warn(line)
+		if line != why {
+			p.log.Warn(line)
+		}
 	}
 	if p.o.SNMP {
 		p.log.Warn("SNMP is not part of this build: -x and -A have no effect")
 	}
-	if status, why := l.startStatus(); status != exitOK {
+	if status != exitOK {
 		p.fatal(why)
 		return nil, status
 	}

@@ -50,12 +50,15 @@ func (p *parent) startReload() {
 	p.log.Info("Reloading ...")
 	p.sd.reloading()
 	l := load(p.o)
+	why := p.refusal(l)
 	for _, line := range l.complaints() {
-		p.log.Warn(line)
+		if line != why {
+			p.log.Warn(line)
+		}
 	}
 	p.reloads++
 	r := &reload{seq: p.reloads, next: l}
-	if why := p.refusal(l); why != "" {
+	if why != "" {
 		l.close()
 		p.endReload(why)
 		return
