@@ -236,7 +236,7 @@ func (p *parser) leftOpen(where string) {
 		if n > 1 {
 			what = fmt.Sprintf("the block opened here, and %d around it, are not closed", n-1)
 		}
-		p.diags = append(p.diags, Diagnostic{Pos: in.start, Severity: Error, Code: "missing-close-brace", Exit: ExitConfig, Opened: in.block.Open,
+		p.diags = append(p.diags, Diagnostic{Pos: in.start, Severity: Error, Code: "missing-close-brace", Exit: ExitConfig,
 			Message: fmt.Sprintf("%s: '}' is missing %s", what, where)})
 	}
 	p.open, p.suspect, p.skip = p.open[:0], nil, 0

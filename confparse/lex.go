@@ -146,3 +146,10 @@ func unescape(s string, i int, b []byte) (int, []byte) {
 	}
 	return i, append(b, c)
 }
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"releve/confparse"
+)
+
+// checkUsage is what `releve check --help` prints before the options.
+const checkUsage = `Usage: releve check [OPTIONS] FILE...
+Reads configurations and says what is wrong with them, and where. FILE can be a glob.
+
+`
+
+const checkMore = `
+Exit status: as keepalived -t. 0: nothing to complain about; 5: complaints; 6: scripts without script security, or an include
+that must exist does not; 4: a file that may not be read; 2: a value is missing that a keyword cannot do without; 1: wrong options.
+`
+
+// checkCommand is `releve check`.
+var checkCommand = subcommand{"check", "say what is wrong with a configuration, and where", runCheck}
+
+func runCheck(args []string, stdout, stderr io.Writer) int {
+	flags := pflag.NewFlagSet("check", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.SortFlags = false
+	format := flags.String("format", "text", "text, json or sarif")
+	noHost := flags.Bool("no-host", false, "leave out what is about this machine: interfaces, scripts, users")
+	disable := flags.StringSlice("disable", nil, "codes of complaints to leave out, separated by commas")
+	id := flags.StringP("config-id", "i", "", "which @ID lines count (default: the host name up to its first dot)")
+	all := flags.BoolP("all-config", "e", false, "a missing include is a failure")
+	help := flags.BoolP("help", "h", false, "this text")
+	err := flags.Parse(args)
+	write, known := map[string]func(io.Writer, ...confparse.Report) error{
+		"text": confparse.WriteText, "json": confparse.WriteJSON, "sarif": confparse.WriteSARIF,
+	}[*format]
+	switch {
+	case err != nil:
+	case *help:
+		fmt.Fprint(stdout, checkUsage, flags.FlagUsages(), checkMore)
+		return 0
+	case flags.NArg() == 0:
+		err = fmt.Errorf("name a file")
+	case !known:
+		err = fmt.Errorf("--format %q: want text, json or sarif", *format)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "releve check: %v\n\n%s%s", err, checkUsage, flags.FlagUsages())
+		return 1
+	}
+
+	var silent []confparse.Code
+	for _, c := range *disable {
+		silent = append(silent, confparse.Code(c))
+	}
+	var reports []confparse.Report
+	var found confparse.Diagnostics
+	for _, name := range flags.Args() {
+		src, diags := confparse.Load(name, confparse.LoadOptions{ConfigID: *id, AllConfig: *all})
+		_, more := confparse.Check(src, confparse.CheckOptions{NoHost: *noHost, Test: true})
+		diags = append(diags, more...).Without(silent...)
+		reports = append(reports, confparse.Report{Source: src, Diagnostics: diags.Sorted(src)})
+		found = append(found, diags...)
+	}
+	if err := write(stdout, reports...); err != nil {
+		fmt.Fprintf(stderr, "releve check: %v\n", err)
+		return 1
+	}
+	return found.ExitCode()
+}
