@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -57,6 +56,19 @@ func open(t testing.TB) *kernel.Plane {
 	if err := p.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// openAgain opens the table as it is.
+func openAgain(t testing.TB) *kernel.Plane { return openAt(t, "") }
+
+func openAt(t testing.TB, path string) *kernel.Plane {
+	t.Helper()
+	p, err := kernel.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
 	return p
 }
 
@@ -147,12 +159,6 @@ func inside(t testing.TB, name string, f func()) {
 	}
 }
 
-// lab is a client and n web servers around the namespace of the test, which is the director.
-type lab struct {
-	client  string
-	servers []string
-}
-
 // setup runs a script of ip and sysctl commands.
 func setup(t testing.TB, script string) {
 	t.Helper()
@@ -172,52 +178,4 @@ func namespaces(t testing.TB) {
 	setup(t, `mount --make-rprivate /
 mkdir -p /run/netns
 grep -q ' /run/netns tmpfs' /proc/mounts || mount -t tmpfs ns /run/netns`)
-}
-
-// newLab builds it: the client has 10.9.1.2 and fd09:1::2, the director 10.9.1.1 towards it with 10.9.1.100 and fd09:1::100 as
-// virtual addresses; server i (from 1) has 10.9.1i.2 and fd09:1i::2, the director as its router.
-func newLab(t testing.TB, servers int) *lab {
-	t.Helper()
-	namespaces(t)
-	l := &lab{client: "rlv-k-client"}
-	script := `echo 1 >/proc/sys/net/ipv4/ip_forward
-echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
-ip netns add rlv-k-client
-ip link add c0 type veth peer name eth0 netns rlv-k-client
-ip addr add 10.9.1.1/24 dev c0
-ip addr add 10.9.1.100/32 dev c0
-ip -6 addr add fd09:1::1/64 dev c0 nodad
-ip -6 addr add fd09:1::100/128 dev c0 nodad
-ip link set c0 up
-ip -n rlv-k-client addr add 10.9.1.2/24 dev eth0
-ip -n rlv-k-client addr add 10.9.1.3/24 dev eth0
-ip -n rlv-k-client -6 addr add fd09:1::2/64 dev eth0 nodad
-ip -n rlv-k-client link set lo up
-ip -n rlv-k-client link set eth0 up
-`
-	for i := 1; i <= servers; i++ {
-		name := fmt.Sprintf("rlv-k-s%d", i)
-		l.servers = append(l.servers, name)
-		script += strings.NewReplacer("NAME", name, "I", fmt.Sprint(i)).Replace(`ip netns add NAME
-ip link add sI type veth peer name eth0 netns NAME
-ip addr add 10.9.1I.1/24 dev sI
-ip -6 addr add fd09:1I::1/64 dev sI nodad
-ip link set sI up
-ip -n NAME addr add 10.9.1I.2/24 dev eth0
-ip -n NAME -6 addr add fd09:1I::2/64 dev eth0 nodad
-ip -n NAME link set lo up
-ip -n NAME link set eth0 up
-ip -n NAME route add default via 10.9.1I.1
-ip -n NAME -6 route add default via fd09:1I::1
-`)
-	}
-	t.Cleanup(func() {
-		cleanup := "for n in rlv-k-client " + strings.Join(l.servers, " ") + "; do ip netns del $n; done\nip link del c0 2>/dev/null\n"
-		for i := 1; i <= servers; i++ {
-			cleanup += fmt.Sprintf("ip link del s%d 2>/dev/null\n", i)
-		}
-		_ = exec.Command("sh", "-c", cleanup).Run()
-	})
-	setup(t, script)
-	return l
 }
