@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (t *tableau) expand(vs *VirtualServer) []ipvs.Service {
 	for _, m := range vs.Group.Members {
 		s := base
 		if m.FWMark > 0 {
-			s.ServiceKey = ipvs.ServiceKey{Family: vs.Key.Family, FWMark: m.FWMark}
+			s.ServiceKey = ipvs.ServiceKey{Family: cmp.Or(m.Family, vs.Key.Family), FWMark: m.FWMark}
 			out = append(out, withFamily(s))
 			continue
 		}
