@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 
 	"releve/healthcheck"
@@ -23,7 +24,7 @@ func (d *Director) check(ctx context.Context) {
 				list = append(list, c.cfg)
 				run[c.cfg.ID] = struct{}{}
 				if _, was := d.checked[c.cfg.ID]; !was {
-					d.log.Info("Activating healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
+					d.say("Activating healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, slog.String("rs", m.cfg.Name))
 				}
 			}
 		}

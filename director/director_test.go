@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -338,23 +339,42 @@ func TestTwoVirtualServersOnOneAddress(t *testing.T) {
 	})
 }
 
-func BenchmarkReloadWithOneChangedWeight(b *testing.B) {
-	conf := func(weight int) *Config {
-		c := &Config{}
-		for i := range 1000 {
-			vs := virtual(1, 0)
-			a := netip.AddrFrom4([4]byte{10, 3, byte(i >> 8), byte(i)})
-			vs.Name, vs.Key.Addr = fmt.Sprintf("[%s]:tcp:80", a), a
-			for j := range 10 {
-				r := server(j+1, 1, false)
-				r.Checkers[0].ID = fmt.Sprint(i, " ", j)
-				vs.RealServers = append(vs.RealServers, r)
-			}
-			c.VirtualServers = append(c.VirtualServers, vs)
+// thousand is 1,000 virtual servers of ten real servers each; one has another weight.
+func thousand(weight int) *Config {
+	c := &Config{}
+	for i := range 1000 {
+		vs := virtual(1, 0)
+		a := netip.AddrFrom4([4]byte{10, 3, byte(i >> 8), byte(i)})
+		vs.Name, vs.Key.Addr = fmt.Sprintf("[%s]:tcp:80", a), a
+		for j := range 10 {
+			r := server(j+1, 1, false)
+			r.Checkers[0].ID = fmt.Sprint(i, " ", j)
+			vs.RealServers = append(vs.RealServers, r)
 		}
-		c.VirtualServers[500].RealServers[5].Weight = weight
-		return c
+		c.VirtualServers = append(c.VirtualServers, vs)
 	}
+	c.VirtualServers[500].RealServers[5].Weight = weight
+	return c
+}
+
+func BenchmarkStartAndStop(b *testing.B) {
+	cfg := thousand(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := New(cfg, Options{Plane: &countPlane{}, RepairEvery: -1, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		if err := d.Run(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkReloadWithOneChangedWeight(b *testing.B) {
+	conf := thousand
 	plane := &countPlane{}
 	d, err := New(conf(1), Options{Plane: plane, RepairEvery: -1})
 	if err != nil {

@@ -434,7 +434,7 @@ func (p *pool) goneLog(m *member, why string) action {
 	if m.cfg.Inhibit && !m.alive {
 		inhibited = "(inhibited) "
 	}
-	return logf(m, "%s %sservice %s from VS %s", why, inhibited, m.cfg.Name, p.vs.Name)
+	return action{log: why + " " + inhibited + "service " + m.cfg.Name + " from VS " + p.vs.Name, rs: m.cfg.Name}
 }
 
 func (p *pool) goneEvent(m *member, why string) action {
