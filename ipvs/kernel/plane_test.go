@@ -71,7 +71,7 @@ func everything() ipvs.Table {
 	return t
 }
 
-func TestEveryKindOfEntryIsWrittenAndReadBack(t *testing.T) {
+func TestIPVSEveryKindOfEntryIsWrittenAndReadBack(t *testing.T) {
 	p := open(t)
 	want := everything()
 	become(t, p, want)
@@ -93,7 +93,7 @@ func TestEveryKindOfEntryIsWrittenAndReadBack(t *testing.T) {
 	judged(t, ipvs.Table{})
 }
 
-func TestEveryOperation(t *testing.T) {
+func TestIPVSEveryOperation(t *testing.T) {
 	p := open(t)
 	s := service(ipvs.TCP, "10.0.0.1:80", "rr")
 	d := dest("10.1.0.1:80", 1)
@@ -125,7 +125,7 @@ func TestEveryOperation(t *testing.T) {
 	}
 }
 
-func TestARefusalNamesItsObjectAndTheRestGoesOn(t *testing.T) {
+func TestIPVSARefusalNamesItsObjectAndTheRestGoesOn(t *testing.T) {
 	p := open(t)
 	s := service(ipvs.TCP, "10.0.0.1:80", "rr")
 	six := service(ipvs.TCP, "[fd00::1]:80", "rr")
@@ -184,7 +184,7 @@ func TestARefusalNamesItsObjectAndTheRestGoesOn(t *testing.T) {
 	judged(t, table(service(ipvs.TCP, "10.0.0.1:80", "rr", dest("10.1.0.1:80", 1), dest("10.1.0.3:80", 3)), six))
 }
 
-func TestAThousandRefusalsAreAllReported(t *testing.T) {
+func TestIPVSAThousandRefusalsAreAllReported(t *testing.T) {
 	p := open(t)
 	var ops []ipvs.Op
 	for i := range 1500 {
@@ -203,7 +203,7 @@ func TestAThousandRefusalsAreAllReported(t *testing.T) {
 	judged(t, table(service(ipvs.TCP, "10.0.0.1:80", "rr")))
 }
 
-func TestAnyTableBecomesAnyOtherInTheKernel(t *testing.T) {
+func TestIPVSAnyTableBecomesAnyOtherInTheKernel(t *testing.T) {
 	p := open(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -243,7 +243,7 @@ func TestAnyTableBecomesAnyOtherInTheKernel(t *testing.T) {
 	}
 }
 
-func TestWhatAPredecessorLeftIsTakenOver(t *testing.T) {
+func TestIPVSWhatAPredecessorLeftIsTakenOver(t *testing.T) {
 	p := open(t)
 	for _, l := range []string{
 		"-A -t 10.0.0.1:80 -s wlc", "-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1", "-a -t 10.0.0.1:80 -r 10.1.0.2:80 -m -w 9",
@@ -266,7 +266,7 @@ func TestWhatAPredecessorLeftIsTakenOver(t *testing.T) {
 	judged(t, want)
 }
 
-func TestTimeouts(t *testing.T) {
+func TestIPVSTimeouts(t *testing.T) {
 	p := open(t)
 	before, err := p.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: 100 * time.Second, UDP: 33 * time.Second})
 	if err != nil {
@@ -286,7 +286,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-func TestAnotherNetworkNamespace(t *testing.T) {
+func TestIPVSAnotherNetworkNamespace(t *testing.T) {
 	here := open(t)
 	namespaces(t)
 	run(t, "ip", "netns", "add", "rlv-k-other")
@@ -321,7 +321,7 @@ func TestAnotherNetworkNamespace(t *testing.T) {
 	}
 }
 
-func TestACancelledContextWritesNothing(t *testing.T) {
+func TestIPVSACancelledContextWritesNothing(t *testing.T) {
 	p := open(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -332,7 +332,7 @@ func TestACancelledContextWritesNothing(t *testing.T) {
 	judged(t, ipvs.Table{})
 }
 
-func TestAKernelWithoutIPVSIsNamed(t *testing.T) {
+func TestIPVSAKernelWithoutIPVSIsNamed(t *testing.T) {
 	p, err := kernel.Open("")
 	if err == nil {
 		p.Close()

@@ -12,7 +12,7 @@ import (
 	"releve/ipvs"
 )
 
-func TestSyncDaemon(t *testing.T) {
+func TestIPVSSyncDaemon(t *testing.T) {
 	p := open(t)
 	ctx := context.Background()
 	setup(t, "ip link add sync0 type dummy mtu 1500; ip addr add 10.8.0.1/24 dev sync0; ip link set sync0 up")

@@ -11,7 +11,7 @@ import (
 	"releve/ipvs"
 )
 
-func TestNATTraffic(t *testing.T) {
+func TestIPVSNATTraffic(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 3)
 	l.serve(80)
@@ -61,7 +61,7 @@ func only(seen map[string]int) map[string]int {
 	return seen
 }
 
-func TestAnEstablishedConnectionSurvivesWhatHappensToTheTable(t *testing.T) {
+func TestIPVSAnEstablishedConnectionSurvivesWhatHappensToTheTable(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 3)
 	l.serve(80)
@@ -100,7 +100,7 @@ func TestAnEstablishedConnectionSurvivesWhatHappensToTheTable(t *testing.T) {
 	}
 }
 
-func TestThresholds(t *testing.T) {
+func TestIPVSThresholds(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 2)
 	l.serve(81) // not 80: the kernel remembers connections of a destination that was removed
@@ -119,7 +119,7 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
-func TestFirewallMarkJoinsPorts(t *testing.T) {
+func TestIPVSFirewallMarkJoinsPorts(t *testing.T) {
 	testneed.Need(t, "nft-tool")
 	p := open(t)
 	l := newLab(t, 2)
@@ -144,7 +144,7 @@ func TestFirewallMarkJoinsPorts(t *testing.T) {
 	}
 }
 
-func TestDirectRoutingAndTunnels(t *testing.T) {
+func TestIPVSDirectRoutingAndTunnels(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 2)
 	l.serve(80)
@@ -189,7 +189,7 @@ ip fou add port 6080 gue`)
 	}
 }
 
-func TestCountersAreRead(t *testing.T) {
+func TestIPVSCountersAreRead(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 2)
 	l.serve(82)
@@ -209,7 +209,7 @@ func TestCountersAreRead(t *testing.T) {
 	}
 }
 
-func TestASyncedConnectionSurvivesADirectorsDeath(t *testing.T) {
+func TestIPVSASyncedConnectionSurvivesADirectorsDeath(t *testing.T) {
 	p := open(t)
 	l := newLab(t, 1)
 	l.serve(80)
