@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +22,17 @@ type Config struct {
 // Options are what a Dispatcher works with.
 type Options struct {
 	Log *slog.Logger
-	// Run runs a script and returns when it has ended (script.Runner.Run). It is called by many goroutines.
-	Run func(context.Context, script.Command, ...string) (script.Exit, error)
+	// Run runs a script and returns when it has ended, with the first bytes of its output (script.Runner.RunOutput). It is called by
+	// many goroutines. nil: no scripts.
+	Run RunFunc
 }
 
+// RunFunc runs a command with extra words and returns at most max bytes of its output.
+type RunFunc func(ctx context.Context, c script.Command, max int, extra ...string) (script.Exit, []byte, error)
+
 const (
+	// maxOutput is how much of a script's output is logged.
+	maxOutput = 4096
 	// patience is how long a script may keep later ones of its object waiting. After that they run beside it.
 	patience = 30 * time.Second
 	// maxRunning bounds the scripts that run at once, those that have outrun patience not counted.
@@ -222,7 +229,12 @@ func (d *Dispatcher) work(j *job) {
 }
 
 func (d *Dispatcher) call(object string, c Call) {
-	exit, err := d.opt.Run(d.scripts, *c.Command, c.Extra...)
+	exit, out, err := d.opt.Run(d.scripts, *c.Command, maxOutput, c.Extra...)
+	for l := range strings.Lines(string(out)) {
+		if l = strings.TrimSpace(strings.ToValidUTF8(l, "?")); l != "" {
+			d.log.Info("notify script "+c.Command.Args[0]+" says: "+l, "object", object)
+		}
+	}
 	switch {
 	case d.scripts.Err() != nil:
 	case err != nil:

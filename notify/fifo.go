@@ -122,7 +122,7 @@ func (f *fifo) flush() (left bool) {
 }
 
 // start keeps the fifo's script running: an end is followed by a new start after 1 s, 2 s, 4 s, up to a minute.
-func (f *fifo) start(ctx context.Context, run func(context.Context, script.Command, ...string) (script.Exit, error), wg *sync.WaitGroup) {
+func (f *fifo) start(ctx context.Context, run RunFunc, wg *sync.WaitGroup) {
 	if f.cfg.Script.IsZero() || run == nil {
 		return
 	}
@@ -133,7 +133,7 @@ func (f *fifo) start(ctx context.Context, run func(context.Context, script.Comma
 		pause := time.Second
 		for {
 			begin := time.Now()
-			exit, err := run(ctx, *f.cfg.Script, f.cfg.Path)
+			exit, _, err := run(ctx, *f.cfg.Script, 0, f.cfg.Path)
 			if ctx.Err() != nil {
 				return
 			}

@@ -163,17 +163,25 @@ func capture(max int) (*os.File, func() []byte, error) {
 		done = make(chan struct{})
 	)
 	go func() {
-		defer close(done)
 		defer r.Close()
 		chunk := make([]byte, 4096)
-		for {
+		for open := true; ; {
 			n, err := r.Read(chunk)
-			if n > 0 && len(buf) < max {
+			if open && n > 0 && len(buf) < max {
 				buf = append(buf, chunk[:min(n, max-len(buf))]...)
 			}
-			if err != nil {
+			if err == nil {
+				continue
+			}
+			if open {
+				close(done)
+				open = false
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return
 			}
+			// What the script has left running must not die of a closed pipe: its output goes nowhere from now on.
+			_ = r.SetReadDeadline(time.Time{})
 		}
 	}()
 	return w, func() []byte {

@@ -330,3 +330,19 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+func TestWhatAScriptLeavesRunningMayGoOnWriting(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "alive")
+	p := shell(t, "#!/bin/sh\n(sleep 0.4; echo late; echo later; echo yes > "+file+") &\necho now\n")
+	_, out, err := NewRunner(Settings{}).RunOutput(t.Context(), Command{Args: []string{p}, Timeout: 20 * time.Second}, 100)
+	if err != nil || string(out) != "now\n" {
+		t.Fatalf("output %q, %v", out, err)
+	}
+	for range 200 {
+		if _, err := os.Stat(file); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("the child died of its closed output")
+}
