@@ -8,16 +8,15 @@ import (
 // Check gives a source its meaning: the tree is read by the keyword tables, defaults and inheritance are resolved, and what does
 // not fit together is said. The Config is never nil; what is wrong is missing from it, as the reference leaves it out.
 func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
-	root, diags := Parse(s)
-	cfg, found := check(root, o)
-	return cfg, append(diags, found...)
-}
-
-// check is Check for a tree.
-func check(root *Block, o CheckOptions) (*Config, Diagnostics) {
 	p := &interp{opt: o, host: machine(o.Machine), raw: newRaw(), top: topTable, tables: Tables()}
 	p.raw.global.defaults()
-	p.block(topTable, root.Stmts)
+	// One top-level statement at a time, so that the tree of a large file need not be in memory.
+	tree := newParser(s)
+	for more := true; more; {
+		var stmts []*Statement
+		stmts, more = tree.next()
+		p.block(topTable, stmts)
+	}
 	cfg := &Config{}
 	p.buildGlobal(cfg)
 	p.buildVRRP(cfg)
@@ -26,7 +25,7 @@ func check(root *Block, o CheckOptions) (*Config, Diagnostics) {
 		c := b.c
 		cfg.BFD = append(cfg.BFD, &c)
 	}
-	return cfg, p.diags
+	return cfg, append(tree.diags, p.diags...)
 }
 
 // defaults is what counts without global_defs.

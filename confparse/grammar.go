@@ -35,10 +35,8 @@ func Parse(s *Source) (*Block, Diagnostics) {
 	p := newParser(s)
 	top := &Block{}
 	for {
-		items, more := p.next()
-		for _, it := range items {
-			top.Stmts = append(top.Stmts, it.(*Statement))
-		}
+		stmts, more := p.next()
+		top.Stmts = append(top.Stmts, stmts...)
 		if !more {
 			return top, p.diags
 		}
@@ -99,14 +97,17 @@ func (tokenKinds) Symbols() map[string]lexer.TokenType {
 	return map[string]lexer.TokenType{"EOF": lexer.EOF, "Plain": tokPlain, "Open": tokOpen, "Close": tokClose}
 }
 
-// next parses one top-level statement; more is false at the end of the source.
-func (p *parser) next() (items []item, more bool) {
-	p.queue = p.queue[:0]
+// next parses one top-level statement, mostly; more is false at the end of the source. The slice is good until the next call.
+func (p *parser) next() (stmts []*Statement, more bool) {
+	p.queue, p.stack = p.queue[:0], p.stack[:0]
 	tokens, err := lexer.Upgrade(p)
 	if err == nil {
 		var f *fileGrammar
 		if f, err = p.grammar.ParseFromLexer(tokens); err == nil {
-			return f.Items, p.line < len(p.src.lines) || len(p.again) > 0
+			for _, it := range f.Items {
+				p.stack = append(p.stack, it.(*Statement))
+			}
+			return p.stack, p.line < len(p.src.lines) || len(p.again) > 0
 		}
 	}
 	p.report(Pos{}, "syntax", fmt.Sprintf("configuration cannot be parsed: %v", err))
@@ -277,9 +278,10 @@ func (p *parser) scan() scanned {
 			p.at = w.end
 			if w.open >= 0 {
 				p.report(p.src.place(p.line, w.open), "unmatched-quote", text[w.open:w.open+1]+" without its match on the line")
-				if !shell {
-					break
+				if shell { // the reference reads nothing of such a line
+					p.words = p.words[:first]
 				}
+				break
 			}
 			if w.undef {
 				p.report(pos, "undefined-parameter", "a parameter that is not defined")

@@ -14,6 +14,7 @@ type interp struct {
 	// opened are the places where the blocks around the present line were opened, innermost last.
 	opened []Pos
 	inside []*Table
+	usages []*usage
 
 	raw *rawConfig
 	// scripts and checkScripts count the commands that will be run by the VRRP and the checker part.
@@ -102,11 +103,11 @@ func (p *interp) statement(t *Table, s *Statement) {
 	if k.Deprecated != "" {
 		p.warn(s.Pos(), "deprecated", "%s is deprecated: %s", s.Words[0].Text, k.Deprecated)
 	}
-	u := usage{k: k, st: s}
-	ok := p.decode(&u)
+	u := p.usage(k, s)
+	ok := p.decode(u)
 	if k.Block == nil {
 		if ok && k.set != nil {
-			k.set(p, &u)
+			k.set(p, u)
 		}
 		if s.Block != nil {
 			p.strayBlock(s)
@@ -119,7 +120,7 @@ func (p *interp) statement(t *Table, s *Statement) {
 		}
 		return
 	}
-	if !ok || (k.enter != nil && !k.enter(p, &u)) {
+	if !ok || (k.enter != nil && !k.enter(p, u)) {
 		return
 	}
 	p.opened = append(p.opened, s.Block.Open)
@@ -128,8 +129,19 @@ func (p *interp) statement(t *Table, s *Statement) {
 	p.opened = p.opened[:len(p.opened)-1]
 	p.inside = p.inside[:len(p.inside)-1]
 	if k.leave != nil {
-		k.leave(p, &u)
+		k.leave(p, u)
 	}
+}
+
+// usage is the place for the arguments of a statement: one for each depth, because they are large and there are many statements.
+func (p *interp) usage(k *Keyword, s *Statement) *usage {
+	depth := len(p.opened)
+	for len(p.usages) <= depth {
+		p.usages = append(p.usages, new(usage))
+	}
+	u := p.usages[depth]
+	*u = usage{k: k, st: s}
+	return u
 }
 
 // openedAt is where the present block was opened.

@@ -55,7 +55,7 @@ func (l *loader) define(t text) bool {
 func (l *loader) continueDefinition(t text) {
 	if t = t.trim(); t.s == "" && len(l.def.lines) > 0 {
 		l.diags = append(l.diags, Diagnostic{Pos: t.pos(0), Severity: Warning, Code: "definition-ended", Opened: l.def.pos,
-			Message: fmt.Sprintf("an empty line ends the definition of $%s", l.def.name)})
+			Message: fmt.Sprintf("an empty line, or a comment, ends the definition of $%s", l.def.name)})
 	}
 	more := strings.HasSuffix(t.s, "\\")
 	if more {
