@@ -240,3 +240,13 @@ func (h *Host) wrap(what string, err error) error {
 	}
 	return fmt.Errorf("lab: %s: %s: %w", h.Name, what, err)
 }
+
+// NetNS is a path to the host's network namespace, for nsenter --net=PATH and the like.
+func (h *Host) NetNS() string {
+	path := ""
+	_ = h.Do(func() error {
+		path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
+		return nil
+	})
+	return path
+}

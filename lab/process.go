@@ -29,15 +29,16 @@ type Process struct {
 	err   error
 }
 
-// Start runs a program in the host. Each line it or its children write is kept, and passed to line, if that is not nil, on a
-// goroutine of its own. The program gets SIGKILL when this process dies.
-func (h *Host) Start(argv []string, line func(string)) (*Process, error) {
+// Start runs the program at path in the host, with argv[0] as the name it is called by. Each line it or its children write is
+// kept, and passed to line, if that is not nil, on a goroutine of its own. The program gets SIGKILL when this process dies.
+func (h *Host) Start(path string, argv []string, line func(string)) (*Process, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, h.wrap(argv[0], err)
 	}
 	p := &Process{Host: h, Argv: argv, done: make(chan struct{})}
-	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd = exec.Command(path, argv[1:]...)
+	p.cmd.Args[0] = argv[0]
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	p.cmd.Env = append(os.Environ(), markVar+"="+mark(os.Getpid()))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -45,7 +46,7 @@ func (h *Host) Start(argv []string, line func(string)) (*Process, error) {
 	w.Close()
 	if err != nil {
 		r.Close()
-		return nil, h.wrap("start "+argv[0], err)
+		return nil, h.wrap("start "+path, err)
 	}
 	go func() {
 		sc := bufio.NewScanner(r)
