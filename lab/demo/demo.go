@@ -4,6 +4,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,6 +128,9 @@ func (d *demo) expectSince(from time.Time, what string, limit time.Duration, ok 
 		if c.took, c.seen = time.Since(from), ok(); c.seen || time.Now().After(give) {
 			break
 		}
+		if c.note = d.ended(); c.note != "" {
+			break
+		}
 		select {
 		case <-d.ctx.Done():
 			return d.ctx.Err()
@@ -141,6 +145,19 @@ func (d *demo) expectSince(from time.Time, what string, limit time.Duration, ok 
 		return errStopped
 	}
 	return nil
+}
+
+// ended names a director that has ended by itself, with its status; empty: none has.
+func (d *demo) ended() string {
+	for _, x := range d.directors {
+		x.mu.Lock()
+		p, expected := x.proc, x.down
+		x.mu.Unlock()
+		if p != nil && !expected && !running(p) {
+			return fmt.Sprintf("%s ended: %v", x.Name, cmp.Or(p.Err(), errors.New("status 0")))
+		}
+	}
+	return ""
 }
 
 // fact notes something that is so or not, with what was measured.

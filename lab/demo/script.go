@@ -125,7 +125,7 @@ func (d *demo) deadMaster() error {
 		return err
 	}
 	from := time.Now()
-	if err := lb1.Kill(); err != nil {
+	if err := lb1.kill(); err != nil {
 		return err
 	}
 	d.view.event("lb1", "is dead; its addresses are still configured")
@@ -152,9 +152,6 @@ func (d *demo) masterBack() error {
 	if err := d.startDirector(lb1); err != nil {
 		return err
 	}
-	lb1.mu.Lock()
-	lb1.advert = [2]lab.Advert{}
-	lb1.mu.Unlock()
 	err := d.expectSince(from, "lb1 takes both addresses back and lb2 gives them up", 6*time.Second,
 		func() bool { return lb1.master() && lb2.backup() }, nil)
 	if err != nil {
@@ -365,7 +362,7 @@ func (d *demo) command(words []string) error {
 	case verb == "stop" && dir != nil:
 		d.view.line(fmt.Sprintf("  status %d", dir.terminate(8*time.Second)))
 	case verb == "kill" && dir != nil:
-		say(dir.Kill())
+		say(dir.kill())
 	case verb == "cut" && dir != nil && len(words) == 3:
 		say(dir.Cut(words[2]))
 	case verb == "heal" && dir != nil && len(words) == 3:

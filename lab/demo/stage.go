@@ -36,6 +36,7 @@ type director struct {
 
 	mu    sync.Mutex
 	proc  *lab.Process
+	down  bool    // it was killed or stopped on purpose
 	holds [2]bool // the floating addresses
 	table ipvs.Table
 	// advert is the last one of each side, index as holds.
@@ -176,7 +177,11 @@ func (s *stage) planeText() string {
 	if s.noIPVS == nil {
 		return "the kernel's IPVS"
 	}
-	return fmt.Sprintf("nftables (%v)", s.noIPVS)
+	why := s.noIPVS
+	if errors.Is(why, kernel.ErrNoIPVS) {
+		why = kernel.ErrNoIPVS
+	}
+	return fmt.Sprintf("nftables: %v", why)
 }
 
 // startDirector runs the daemon on a director.
@@ -192,7 +197,7 @@ func (s *stage) startDirector(d *director) error {
 		return err
 	}
 	d.mu.Lock()
-	d.proc = p
+	d.proc, d.down, d.advert = p, false, [2]lab.Advert{}
 	d.mu.Unlock()
 	return nil
 }
@@ -334,7 +339,6 @@ func (s *stage) look(d *director) {
 	if err == nil {
 		d.table = table
 	}
-	ran := running(d.proc)
 	d.mu.Unlock()
 	for side, a := range []netip.Addr{public, private} {
 		switch {
@@ -345,12 +349,12 @@ func (s *stage) look(d *director) {
 		}
 	}
 	if err == nil {
-		s.compare(d.Name, old, table, ran)
+		s.compare(d.Name, old, table)
 	}
 }
 
 // compare tells what changed in a table.
-func (s *stage) compare(who string, old, now ipvs.Table, _ bool) {
+func (s *stage) compare(who string, old, now ipvs.Table) {
 	for _, op := range ipvs.Diff(old, now) {
 		name := s.serverName(op.Dest.Addr)
 		switch op.Kind {
@@ -389,10 +393,19 @@ func (d *director) logs(n int) []string {
 	return lines[max(0, len(lines)-n):]
 }
 
+// kill ends it as a crash does.
+func (d *director) kill() error {
+	d.mu.Lock()
+	d.down = true
+	d.mu.Unlock()
+	return d.Kill()
+}
+
 // terminate asks a director to stop and gives its exit status; -1 if it has to be killed.
 func (d *director) terminate(within time.Duration) int {
 	d.mu.Lock()
 	p := d.proc
+	d.down = true
 	d.mu.Unlock()
 	if !running(p) {
 		return -1
