@@ -12,6 +12,7 @@ func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
 	p.raw.global.defaults()
 	// One top-level statement at a time, so that the tree of a large file need not be in memory.
 	tree := newParser(s)
+	tree.reuse = true
 	for more := true; more; {
 		var stmts []*Statement
 		stmts, more = tree.next()

@@ -58,6 +58,10 @@ type parser struct {
 	stack []*Statement // of the blocks that are being built
 	queue []*Statement // of the tokens of one round
 
+	peek   *lexer.PeekingLexer
+	tokens []lexer.Token // what peek holds
+
+	reuse  bool        // what next returned is not needed any more at the next call
 	stmts  []Statement // arenas: what the pointers and slices of the tree point into
 	words  []Word
 	blocks []Block
@@ -100,15 +104,15 @@ func (tokenKinds) Symbols() map[string]lexer.TokenType {
 // next parses one top-level statement, mostly; more is false at the end of the source. The slice is good until the next call.
 func (p *parser) next() (stmts []*Statement, more bool) {
 	p.queue, p.stack = p.queue[:0], p.stack[:0]
-	tokens, err := lexer.Upgrade(p)
+	if p.reuse && len(p.again) == 0 {
+		p.stmts, p.words, p.blocks, p.lists = p.stmts[:0], p.words[:0], p.blocks[:0], p.lists[:0]
+	}
+	f, err := p.grammar.ParseFromLexer(p.fill())
 	if err == nil {
-		var f *fileGrammar
-		if f, err = p.grammar.ParseFromLexer(tokens); err == nil {
-			for _, it := range f.Items {
-				p.stack = append(p.stack, it.(*Statement))
-			}
-			return p.stack, p.line < len(p.src.lines) || len(p.again) > 0
+		for _, it := range f.Items {
+			p.stack = append(p.stack, it.(*Statement))
 		}
+		return p.stack, p.line < len(p.src.lines) || len(p.again) > 0
 	}
 	p.report(Pos{}, "syntax", fmt.Sprintf("configuration cannot be parsed: %v", err))
 	return nil, false
@@ -120,6 +124,36 @@ func (p *parser) item(lex *lexer.PeekingLexer) (item, error) {
 		return nil, participle.NextMatch
 	}
 	return p.statement(lex), nil
+}
+
+// fill collects the tokens of a top-level statement. Participle's lexer makes a slice of tokens each time; this one fills the same
+// again, because they would be most of the garbage of a large file.
+func (p *parser) fill() *lexer.PeekingLexer {
+	for n := 0; ; n++ {
+		if n >= len(p.tokens) {
+			old := p.tokens
+			p.peek, _ = lexer.Upgrade(&blankTokens{max(1024, 2*n)})
+			p.tokens = p.peek.Range(0, lexer.RawCursor(max(1024, 2*n)))
+			copy(p.tokens, old)
+		}
+		p.tokens[n] = p.Next()
+		if p.tokens[n].EOF() {
+			p.peek.LoadCheckpoint(lexer.Checkpoint{})
+			return p.peek
+		}
+	}
+}
+
+// blankTokens is a lexer with a number of tokens that mean nothing.
+type blankTokens struct{ left int }
+
+// Next implements lexer.Lexer.
+func (b *blankTokens) Next() (lexer.Token, error) {
+	if b.left == 0 {
+		return lexer.EOFToken(lexer.Position{}), nil
+	}
+	b.left--
+	return lexer.Token{Type: tokPlain}, nil
 }
 
 // statement builds what begins at the next token, which is no end of a block.
@@ -150,16 +184,16 @@ type scanned struct {
 }
 
 // Next is the lexer: a token a statement, and the end where a top-level statement is complete.
-func (p *parser) Next() (lexer.Token, error) {
+func (p *parser) Next() lexer.Token {
 	for {
 		if len(p.open) == 0 && p.skip == 0 && len(p.queue) > 0 {
-			return lexer.EOFToken(lexer.Position{}), nil
+			return lexer.EOFToken(lexer.Position{})
 		}
 		it := p.scan()
 		switch it.kind {
 		case 0:
 			p.leftOpen("at the end")
-			return lexer.EOFToken(lexer.Position{}), nil
+			return lexer.EOFToken(lexer.Position{})
 		case '}':
 			switch {
 			case p.skip > 0:
@@ -168,7 +202,7 @@ func (p *parser) Next() (lexer.Token, error) {
 				p.report(it.pos, "extra-close-brace", "'}' without a block to close")
 			default:
 				p.close(it.pos)
-				return lexer.Token{Type: tokClose}, nil
+				return lexer.Token{Type: tokClose}
 			}
 		case '{':
 			if p.skip == 0 {
@@ -184,9 +218,9 @@ func (p *parser) Next() (lexer.Token, error) {
 				// A block was left open. The rest is read as if it were not, from here on again.
 				p.leftOpen(fmt.Sprintf("before the %s of line %d", it.words[0].Text, it.words[0].Pos.Line))
 				p.again = []scanned{it, next}
-				return lexer.EOFToken(lexer.Position{}), nil
+				return lexer.EOFToken(lexer.Position{})
 			}
-			return p.token(it, next), nil
+			return p.token(it, next)
 		}
 	}
 }
