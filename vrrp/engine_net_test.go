@@ -7,6 +7,7 @@ import (
 )
 
 func TestTwoEnginesElectTheBetterAndTheOtherTakesOver(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 2)
 	a := l.start(1, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}}, Options{})
 	b := l.start(2, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 150, "10.9.0.100/24")}}, Options{})
@@ -22,22 +23,5 @@ func TestTwoEnginesElectTheBetterAndTheOtherTakesOver(t *testing.T) {
 	want := []string{"INSTANCE VI_1 BACKUP 150", "INSTANCE VI_1 MASTER 150", "INSTANCE VI_1 STOP 150"}
 	if got := b.got(); !slices.Equal(got, want) {
 		t.Errorf("events of router 2: %q, want %q", got, want)
-	}
-}
-
-func TestReferenceWinsAndWeTakeOver(t *testing.T) {
-	l := newLAN(t, 2)
-	k := l.keepalived(2, sprintfConf(150, ""))
-	a := l.start(1, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}}, Options{})
-	l.eventually("keepalived is master", 6*time.Second, func() bool { return l.has(2, "10.9.0.100") })
-	l.eventually("an advert is heard", 2*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertRcvd > 1 })
-	if a.state("VI_1") != Backup {
-		t.Fatalf("state %s, want BACKUP", a.state("VI_1"))
-	}
-	_ = k.Process.Signal(sigterm)
-	l.eventually("we take over", 3*time.Second, func() bool { return l.has(1, "10.9.0.100") && !l.has(2, "10.9.0.100") })
-	s := a.snapshot().Instances[0].Stats
-	if s.PriZeroRcvd != 1 || s.Rejected != [len(s.Rejected)]uint64{} {
-		t.Errorf("priority 0 received %d times, rejected %v", s.PriZeroRcvd, s.Rejected)
 	}
 }

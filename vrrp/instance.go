@@ -28,11 +28,9 @@ type instance struct {
 	// pending are objects whose first result the start waits for.
 	pending map[string]bool
 
-	frame     []byte // the advert as sent: IP header (IPv4) and packet
-	framePrio uint8
-	frameOK   bool
-	queued    bool
-	id        uint16
+	out      sending
+	verifier *wire.Verifier
+	hmacFrom *HMACConfig
 
 	plan       *plan
 	said       map[said]bool
@@ -116,7 +114,7 @@ func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Co
 	return mc
 }
 
-// adverts tells whether the instance can send at all.
+// addrs are the virtual addresses of the adverts.
 func (in *instance) addrs() []netip.Addr {
 	list := make([]netip.Addr, 0, len(in.cfg.VIPs))
 	for _, a := range in.cfg.VIPs {
@@ -142,8 +140,14 @@ func (in *instance) adopt() {
 	if !in.expect.Unicast {
 		in.expect.Group = in.mcast()
 		in.expect.MinTTL, in.expect.MaxTTL = wire.TTL, wire.TTL
+	} else {
+		in.expect.CheckSource = c.CheckUnicastSrc
+		for _, p := range c.Peers {
+			in.expect.Peers = append(in.expect.Peers, wire.Peer{Addr: p.Addr, MinTTL: p.MinTTL, MaxTTL: p.MaxTTL})
+		}
 	}
-	in.frameOK = false
+	in.out.ready = false
+	in.adoptHMAC()
 }
 
 // mcast is the group that the instance sends to.
@@ -155,60 +159,6 @@ func (in *instance) mcast() netip.Addr {
 		return wire.Group6
 	}
 	return wire.Group4
-}
-
-// encode makes the frame for a priority, unless it is there already.
-func (in *instance) encode(prio uint8) {
-	if in.frameOK && in.framePrio == prio {
-		return
-	}
-	c := in.cfg
-	if in.frameOK {
-		off := 0
-		if !c.IPv6 {
-			off = wire.IPv4HeaderLen
-		}
-		wire.SetPriority(in.frame[off:], prio)
-		in.framePrio = prio
-		return
-	}
-	a := wire.Advert{Version: uint8(c.Version), VRID: c.VRID, Priority: prio, AuthType: uint8(c.Auth), Auth: c.AuthPass,
-		Interval: c.AdvertInt, Addrs: in.expect.Addrs}
-	dst := in.mcast()
-	in.frame = in.frame[:0]
-	if !c.IPv6 {
-		in.frame = wire.AppendIPv4(in.frame, in.src, dst, wire.TTL, in.id, a.Len())
-	}
-	in.frame = a.Append(in.frame, in.src, dst, in.expect.Checksum)
-	in.framePrio, in.frameOK = prio, true
-}
-
-// send queues an advert on the instance's socket.
-func (e *Engine) send(in *instance, prio uint8) {
-	s := in.sock
-	if s == nil || !in.src.IsValid() {
-		return
-	}
-	if in.queued || s.out.Full() {
-		e.flush(s)
-	}
-	if in.id++; in.id == 0 {
-		in.id = 1
-	}
-	in.encode(prio)
-	if !in.cfg.IPv6 {
-		wire.SetIPv4ID(in.frame, in.id)
-	}
-	if s.out.Len() == 0 {
-		e.dirty = append(e.dirty, s)
-	}
-	s.out.AddIP(in.frame, in.expect.Group, s.key.ifindex)
-	in.queued = true
-	s.queued = append(s.queued, in)
-	in.stats.AdvertSent++
-	if prio == 0 {
-		in.stats.PriZeroSent++
-	}
 }
 
 // receive judges a batch and steps the machines concerned.

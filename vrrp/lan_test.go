@@ -2,28 +2,37 @@ package vrrp
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
 	"golang.org/x/sys/unix"
 
 	"releve/internal/testneed"
 	"releve/vrrp/vip"
 )
 
-// TestMain runs the tests in network and mount namespaces of their own.
+// TestMain runs the tests in network, mount and process namespaces of their own: whatever a test starts ends with it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RELEVE_NETNS") != "" || os.Geteuid() != 0 {
+		flag.Parse()
+		_ = flag.Set("test.parallel", "8") // they wait more than they work
 		os.Exit(m.Run())
 	}
 	exe, err := os.Executable()
@@ -32,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	c := exec.Command(exe, os.Args[1:]...)
 	c.Env, c.Stdin, c.Stdout, c.Stderr = append(os.Environ(), "RELEVE_NETNS=1"), os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if err := c.Start(); err != nil {
 		os.Exit(m.Run())
 	}
@@ -49,9 +58,21 @@ func TestMain(m *testing.M) {
 type lan struct {
 	t   *testing.T
 	dir string
+	id  int32 // tells the names of tests that run side by side apart
 }
 
-var privateRun sync.Once
+var (
+	privateRun sync.Once
+	lans       atomic.Int32
+)
+
+// ns names the namespace of router i.
+func (l *lan) ns(i int) string { return fmt.Sprintf("n%dr%d", l.id, i) }
+
+// port names the end of router i's cable at the bridge.
+func (l *lan) port(i int) string { return fmt.Sprintf("p%dr%d", l.id, i) }
+
+func (l *lan) bridge() string { return fmt.Sprintf("br%d", l.id) }
 
 // newLAN makes the bridge and n routers, r1 with 10.9.0.1/24 on eth0 and so on.
 func newLAN(t *testing.T, n int) *lan {
@@ -64,22 +85,25 @@ func newLAN(t *testing.T, n int) *lan {
 		_ = unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
 		_ = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
 		_ = os.MkdirAll("/run/netns", 0o755)
+		_ = unix.Mount("proc", "/proc", "proc", 0, "")
 	})
-	l := &lan{t: t, dir: t.TempDir()}
-	l.run("ip link add br0 type bridge mcast_snooping 0")
-	l.run("sysctl -qw net.ipv6.conf.br0.disable_ipv6=1")
-	l.run("ip link set br0 up")
-	t.Cleanup(func() { l.try("ip link del br0") })
+	l := &lan{t: t, dir: t.TempDir(), id: lans.Add(1)}
+	br := l.bridge()
+	l.run("ip link add %s type bridge mcast_snooping 0", br)
+	l.run("sysctl -qw net.ipv6.conf.%s.disable_ipv6=1", br)
+	l.run("ip link set %s up", br)
+	t.Cleanup(func() { l.try("ip link del %s", br) })
 	for i := 1; i <= n; i++ {
-		l.run("ip netns add r%d", i)
-		t.Cleanup(func() { l.try("ip netns del r%d", i) })
-		l.run("ip -n r%d link set lo up", i)
-		l.run("ip link add p%d type veth peer name eth0 netns r%d", i, i)
-		t.Cleanup(func() { l.try("ip link del p%d", i) })
-		l.run("ip link set p%d master br0 up", i)
+		ns, port := l.ns(i), l.port(i)
+		l.run("ip netns add %s", ns)
+		t.Cleanup(func() { l.try("ip netns del %s", ns) })
+		l.run("ip -n %s link set lo up", ns)
+		l.run("ip link add %s type veth peer name eth0 netns %s", port, ns)
+		t.Cleanup(func() { l.try("ip link del %s", port) })
+		l.run("ip link set %s master %s up", port, br)
 		l.in(i, "sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
-		l.run("ip -n r%d link set eth0 up", i)
-		l.run("ip -n r%d addr add 10.9.0.%d/24 dev eth0", i, i)
+		l.run("ip -n %s link set eth0 up", ns)
+		l.run("ip -n %s addr add 10.9.0.%d/24 dev eth0", ns, i)
 	}
 	return l
 }
@@ -102,26 +126,100 @@ func (l *lan) run(format string, args ...any) string {
 // in runs a command in the namespace of router i.
 func (l *lan) in(i int, format string, args ...any) string {
 	l.t.Helper()
-	return l.run("ip netns exec r%d "+format, append([]any{i}, args...)...)
+	return l.run("ip netns exec %s "+format, append([]any{l.ns(i)}, args...)...)
 }
 
 // has reports whether router i carries an address.
 func (l *lan) has(i int, addr string) bool {
-	out, _ := l.try("ip -n r%d -o addr show dev eth0", i)
+	out, _ := l.try("ip -n %s -o addr show", l.ns(i))
 	return strings.Contains(out, " "+addr+"/")
 }
 
 // eventually waits for a condition: things happen in other processes and in the kernel, there is no clock to fake.
 func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
+	within *= 4 // the machine may be busy; how long things take is measured elsewhere
 	for end := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
 		if time.Now().After(end) {
-			l.t.Fatalf("not within %s: %s", within, what)
+			addrs := ""
+			for i := 1; i <= 2; i++ {
+				out, _ := l.try("ip -n %s -o addr show dev eth0", l.ns(i))
+				addrs += fmt.Sprintf("router %d:\n%s", i, out)
+			}
+			l.t.Fatalf("not within %s: %s\n%s", within, what, addrs)
 		}
 	}
+}
+
+// capture records what router i sends and receives into a pcap file; the result of stop is its path.
+func (l *lan) capture(i int) (stop func() string) {
+	l.t.Helper()
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0x0300)
+	if err != nil {
+		l.t.Fatalf("capture: %v", err)
+	}
+	dev, err := net.InterfaceByName(l.port(i))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: 0x0300, Ifindex: dev.Index}); err != nil {
+		l.t.Fatal(err)
+	}
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000})
+	path := filepath.Join(l.dir, fmt.Sprintf("capture%d.pcap", i))
+	f, err := os.Create(path)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	w := pcapgo.NewWriter(f)
+	_ = w.WriteFileHeader(65536, layers.LinkTypeEthernet)
+	ended, quit := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		buf := make([]byte, 65536)
+		for {
+			n, _, err := unix.Recvfrom(fd, buf, 0)
+			if err == nil {
+				_ = w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Now(), CaptureLength: n, Length: n}, buf[:n])
+				continue
+			}
+			select {
+			case <-quit:
+				return
+			default:
+			}
+		}
+	}()
+	var once sync.Once
+	stop = func() string {
+		once.Do(func() {
+			close(quit)
+			<-ended
+			unix.Close(fd)
+			f.Close()
+		})
+		return path
+	}
+	l.t.Cleanup(func() { stop() })
+	return stop
+}
+
+// tshark gives the fields of the frames that match, a line each, separated by bars.
+func (l *lan) tshark(path, filter string, fields ...string) []string {
+	l.t.Helper()
+	testneed.Need(l.t, "tshark")
+	args := []string{"-r", path, "-Y", filter, "-T", "fields", "-E", "separator=|"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := exec.Command("tshark", args...).Output()
+	if err != nil {
+		l.t.Fatalf("tshark: %v", err)
+	}
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
 }
 
 // logBuffer collects the lines of an engine.
@@ -177,12 +275,12 @@ type node struct {
 }
 
 // inNamespace runs f on a thread in the namespace of router i.
-func inNamespace(t *testing.T, i int, f func()) {
-	t.Helper()
+func (l *lan) inNamespace(i int, f func()) {
+	l.t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		fd, err := unix.Open(fmt.Sprintf("/run/netns/r%d", i), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open("/run/netns/"+l.ns(i), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Setns(fd, unix.CLONE_NEWNET)
 			unix.Close(fd)
@@ -193,7 +291,7 @@ func inNamespace(t *testing.T, i int, f func()) {
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		t.Fatalf("enter namespace r%d: %v", i, err)
+		l.t.Fatalf("enter namespace of router %d: %v", i, err)
 	}
 }
 
@@ -208,7 +306,7 @@ func (l *lan) start(i int, cfg *Config, o Options) *node {
 		n.events = append(n.events, fmt.Sprintf("%s %s %s %d", ev.Kind, ev.Name, ev.What, ev.Priority))
 	}
 	var err error
-	inNamespace(l.t, i, func() { n.e, err = New(cfg, o) })
+	l.inNamespace(i, func() { n.e, err = New(cfg, o) })
 	if err != nil {
 		l.t.Fatalf("New: %v", err)
 	}
@@ -270,8 +368,8 @@ func testInstance(name string, vrid, prio uint8, vips ...string) *InstanceConfig
 	return c
 }
 
-// keepalived runs the reference on router i; extra is the inside of the instance block.
-func (l *lan) keepalived(i int, conf string) *exec.Cmd {
+// keepalived runs the reference on router i.
+func (l *lan) keepalived(i int, conf string) *reference {
 	l.t.Helper()
 	testneed.Need(l.t, "keepalived")
 	base := filepath.Join(l.dir, fmt.Sprintf("k%d", i))
@@ -282,10 +380,10 @@ func (l *lan) keepalived(i int, conf string) *exec.Cmd {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c := exec.Command("ip", "netns", "exec", fmt.Sprintf("r%d", i), "keepalived", "-n", "-l", "-D", "-G", "-P", "-f", base+".conf",
+	c := exec.Command("ip", "netns", "exec", l.ns(i), "keepalived", "-n", "-l", "-D", "-G", "-P", "-f", base+".conf",
 		"-p", base+".pid", "-r", base+".vpid", "-c", base+".cpid", "-b", base+".bpid")
 	c.Stdout, c.Stderr = out, out
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		l.t.Fatal(err)
 	}
@@ -304,16 +402,33 @@ func (l *lan) keepalived(i int, conf string) *exec.Cmd {
 			l.t.Logf("keepalived on r%d:\n%s", i, b)
 		}
 	})
-	return c
+	return &reference{l, c, ended, base + ".vpid"}
 }
 
-const keepalivedConf = `
-vrrp_instance VI_1 {
-  interface eth0
-  virtual_router_id 51
-  priority %d
-  advert_int 1
-  %s
-  virtual_ipaddress { 10.9.0.100/24 }
+// reference is a running keepalived.
+type reference struct {
+	l     *lan
+	c     *exec.Cmd
+	ended chan struct{}
+	child string // pid file of the VRRP process
 }
-`
+
+// term ends it in good order, kill at once with all its processes: the main process must not see its child die, nor the other
+// way round.
+func (r *reference) term() { _ = r.c.Process.Signal(syscall.SIGTERM) }
+
+func (r *reference) kill() {
+	_ = r.c.Process.Signal(syscall.SIGSTOP)
+	if b, err := os.ReadFile(r.child); err == nil {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && pid > 1 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = r.c.Process.Kill()
+	<-r.ended
+}
+
+// conf is a keepalived.conf with one instance; block is what stands in it besides interface, VRID and priority.
+func conf(prio int, block string) string {
+	return fmt.Sprintf("vrrp_instance VI_1 {\n interface eth0\n virtual_router_id 51\n priority %d\n %s\n}\n", prio, block)
+}

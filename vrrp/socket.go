@@ -74,7 +74,7 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6) // TC_PRIO_INTERACTIVE: control traffic
 	if key.v6 {
-		set("checksum offset", unix.IPPROTO_IPV6, unix.IPV6_CHECKSUM, 6)
+		// No IPV6_CHECKSUM: the kernel would drop packets with a bad checksum before anybody could count them.
 		set("multicast loop", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0)
 		set("multicast interface", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, key.ifindex)
 		set("multicast hops", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, wire.TTL)
@@ -183,7 +183,7 @@ func (s *socket) receive(to chan<- packets, back <-chan *batch.Reader, done <-ch
 // flush sends what is queued.
 func (s *socket) flush() error {
 	for i, in := range s.queued {
-		in.queued = false
+		in.out.queued = false
 		s.queued[i] = nil
 	}
 	s.queued = s.queued[:0]

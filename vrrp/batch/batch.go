@@ -28,7 +28,11 @@ type Writer struct {
 	hdrs  [Limit]mmsghdr
 	iovs  [Limit]unix.Iovec
 	names [Limit]name
+	ctl   [Limit][controlLen]byte
 }
+
+// controlLen is room for the source address and hop limit of an IPv6 packet.
+const controlLen = 64
 
 // Full reports that Flush has to be called before the next packet.
 func (w *Writer) Full() bool { return w.n == Limit }
@@ -36,18 +40,28 @@ func (w *Writer) Full() bool { return w.n == Limit }
 // Len is the number of packets waiting.
 func (w *Writer) Len() int { return w.n }
 
-// AddIP queues a packet for an IP address; zone is the interface index for link-local IPv6 destinations.
-func (w *Writer) AddIP(p []byte, to netip.Addr, zone int) {
-	nm := &w.names[w.n]
-	if to.Is4() {
-		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(nm))
-		*sa = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.As4()}
-		w.add(p, unix.SizeofSockaddrInet4)
-		return
-	}
-	sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(nm))
-	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.As16(), Scope_id: uint32(zone)}
-	w.add(p, unix.SizeofSockaddrInet6)
+// AddIPv4 queues a packet that carries its own IPv4 header.
+func (w *Writer) AddIPv4(p []byte, to netip.Addr) {
+	sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&w.names[w.n]))
+	*sa = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.As4()}
+	w.add(p, unix.SizeofSockaddrInet4, 0)
+}
+
+// AddIPv6 queues a packet that the kernel puts behind an IPv6 header with this source, by interface ifindex.
+func (w *Writer) AddIPv6(p []byte, from, to netip.Addr, hops, ifindex int) {
+	sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(&w.names[w.n]))
+	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.As16(), Scope_id: uint32(ifindex)}
+	c := w.ctl[w.n][:]
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
+	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
+	h.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
+	*(*unix.Inet6Pktinfo)(unsafe.Pointer(&c[unix.CmsgLen(0)])) = unix.Inet6Pktinfo{Addr: from.As16(), Ifindex: uint32(ifindex)}
+	at := unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+	h = (*unix.Cmsghdr)(unsafe.Pointer(&c[at]))
+	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT
+	h.SetLen(unix.CmsgLen(4))
+	*(*int32)(unsafe.Pointer(&c[at+unix.CmsgLen(0)])) = int32(hops)
+	w.add(p, unix.SizeofSockaddrInet6, at+unix.CmsgSpace(4))
 }
 
 // AddLink queues a whole frame for an interface of an AF_PACKET socket.
@@ -55,10 +69,10 @@ func (w *Writer) AddLink(frame []byte, ifindex int) {
 	sa := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&w.names[w.n]))
 	*sa = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Ifindex: int32(ifindex), Halen: 6}
 	copy(sa.Addr[:], frame[:6])
-	w.add(frame, unix.SizeofSockaddrLinklayer)
+	w.add(frame, unix.SizeofSockaddrLinklayer, 0)
 }
 
-func (w *Writer) add(p []byte, nameLen uint32) {
+func (w *Writer) add(p []byte, nameLen uint32, control int) {
 	i := w.n
 	w.iovs[i].Base = unsafe.SliceData(p)
 	w.iovs[i].SetLen(len(p))
@@ -66,6 +80,11 @@ func (w *Writer) add(p []byte, nameLen uint32) {
 	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[i])), nameLen
 	h.Iov = &w.iovs[i]
 	h.SetIovlen(1)
+	h.Control = nil
+	if control > 0 {
+		h.Control = &w.ctl[i][0]
+	}
+	h.SetControllen(control)
 	w.n++
 }
 

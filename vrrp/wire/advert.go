@@ -110,6 +110,12 @@ func SetPriority(p []byte, prio uint8) {
 	binary.BigEndian.PutUint16(p[6:], ^uint16(s))
 }
 
+// Rechecksum fills in the checksum of a whole IPv6 packet, trailer included, as the kernel of the reference does.
+func Rechecksum(p []byte, src, dst netip.Addr) {
+	p[6], p[7] = 0, 0
+	binary.BigEndian.PutUint16(p[6:], Checksum(p, true, src, dst))
+}
+
 func pseudo(version uint8, src, dst netip.Addr, kind ChecksumKind) bool {
 	if src.Is6() && dst.Is6() {
 		return true // RFC 9568 §5.2.8 and RFC 8200 §8.1: always

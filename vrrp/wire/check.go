@@ -43,10 +43,42 @@ type Expect struct {
 	// Unicast instances take nothing that was sent to a group, the others only what was sent to Group.
 	Unicast bool
 	Group   netip.Addr
+	// Peers are the unicast peers; with CheckSource others are refused.
+	Peers       []Peer
+	CheckSource bool
 	// MinTTL and MaxTTL bound the TTL; zero both: any.
 	MinTTL, MaxTTL int
 	HMAC           *Verifier
 	Own            netip.Addr
+}
+
+// Peer is a unicast peer. The bounds of the TTL are not looked at if both are zero.
+type Peer struct {
+	Addr           netip.Addr
+	MinTTL, MaxTTL int
+}
+
+// ttlGood and known look at the sender.
+func (e *Expect) ttlGood(p *Packet) bool {
+	low, high := e.MinTTL, e.MaxTTL
+	for i := range e.Peers {
+		if e.Peers[i].Addr == p.Src {
+			low, high = e.Peers[i].MinTTL, e.Peers[i].MaxTTL
+		}
+	}
+	if high == 0 {
+		high = TTL
+	}
+	return p.TTL >= low && p.TTL <= high || low == 0 && high == TTL
+}
+
+func (e *Expect) known(src netip.Addr) bool {
+	for i := range e.Peers {
+		if e.Peers[i].Addr == src {
+			return true
+		}
+	}
+	return false
 }
 
 // Check judges p and reads it into a. The order of the checks decides which counter moves and is the reference's. The result
@@ -57,7 +89,7 @@ func (e *Expect) Check(p *Packet, a *Advert, now time.Time) Reason {
 	if len(b) < HeaderLen || len(b) < bodyLen(b, v6) {
 		return Short
 	}
-	if (e.MinTTL != 0 || e.MaxTTL != 0) && (p.TTL < e.MinTTL || p.TTL > e.MaxTTL) {
+	if !e.ttlGood(p) {
 		return BadTTL
 	}
 	if b[0]>>4 != e.Version {
@@ -99,6 +131,9 @@ func (e *Expect) Check(p *Packet, a *Advert, now time.Time) Reason {
 		return BadDestination
 	}
 	if p.Src.IsMulticast() || p.Src.IsUnspecified() || p.Src.IsLoopback() {
+		return BadSource
+	}
+	if e.CheckSource && !e.known(p.Src) {
 		return BadSource
 	}
 	if p.Src == e.Own {

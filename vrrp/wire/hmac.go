@@ -74,6 +74,15 @@ func (s *Signer) Append(b, packet []byte, src netip.Addr, now time.Time) []byte 
 	return append(b, sig[:]...)
 }
 
+// Successor is a signer with another key that goes on where s was; s may be nil.
+func (s *Signer) Successor(k *Key) *Signer {
+	n := &Signer{Key: k}
+	if s != nil {
+		n.last = s.last
+	}
+	return n
+}
+
 // Verifier judges trailers of an instance. The zero Window is not allowed; Monotonic drops the comparison with the clock.
 type Verifier struct {
 	Keys      []*Key
@@ -82,6 +91,13 @@ type Verifier struct {
 	Monotonic bool
 
 	last map[netip.Addr]uint64
+}
+
+// Inherit takes over the marks of the senders from old, which may be nil.
+func (v *Verifier) Inherit(old *Verifier) {
+	if old != nil {
+		v.last = old.last
+	}
 }
 
 // maxSenders bounds the memory of Verifier.last; only senders that hold a key get into it.
