@@ -8,14 +8,20 @@ import (
 // Check gives a source its meaning: the tree is read by the keyword tables, defaults and inheritance are resolved, and what does
 // not fit together is said. The Config is never nil; what is wrong is missing from it, as the reference leaves it out.
 func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
-	p := &interp{opt: o, host: machine(o.Machine), raw: newRaw(), top: topTable, tables: Tables()}
+	p := &interp{opt: o, host: machine(o.Machine), broken: map[Pos]bool{}, raw: newRaw(), top: topTable, tables: Tables()}
 	p.raw.global.defaults()
 	// One top-level statement at a time, so that the tree of a large file need not be in memory.
 	tree := newParser(s)
 	tree.reuse = true
 	for more := true; more; {
 		var stmts []*Statement
+		seen := len(tree.diags)
 		stmts, more = tree.next()
+		for _, d := range tree.diags[seen:] {
+			if d.Code == "unmatched-quote" {
+				p.broken[d.Pos] = true
+			}
+		}
 		p.block(topTable, stmts)
 	}
 	cfg := &Config{}

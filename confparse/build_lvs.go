@@ -238,7 +238,7 @@ func (p *interp) persistence(vs *rawVS, d *director.VirtualServer) {
 		d.Granularity = 128
 	}
 	if vs.granularity.set() {
-		if vs.granV4 == v6 {
+		if vs.granV4 && v6 || !v6 && vs.granularity.v > 32 {
 			p.bad(vs.granularity.pos, "bad-granularity", "%s: persistence_granularity does not fit the family: ignored", d.Name)
 		} else {
 			d.Granularity = vs.granularity.v

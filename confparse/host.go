@@ -72,26 +72,32 @@ func (p *interp) hasInterface(name string) bool { return p.opt.NoHost || p.host.
 
 // checkUser complains about unknown accounts. A group may stand behind a colon, which asks for supplementary groups.
 func (p *interp) checkUser(pos Pos, name, group string) bool {
+	if p.accountExists(name, group) {
+		return true
+	}
+	if p.accountExists(name, "") {
+		p.hostBad(pos, "script-user-missing", "group %q does not exist", strings.TrimPrefix(group, ":"))
+	} else {
+		p.hostBad(pos, "script-user-missing", "user %q does not exist", name)
+	}
+	return false
+}
+
+// accountExists reports whether user and group are known; empty ones are.
+func (p *interp) accountExists(name, group string) bool {
 	name, behind, _ := strings.Cut(name, ":")
 	if behind != "" && group == "" {
 		group = behind
 	}
 	group = strings.TrimPrefix(group, ":")
-	if p.opt.NoHost {
+	if p.opt.NoHost || name == "" {
 		return true
 	}
 	if _, err := strconv.ParseUint(name, 10, 32); err != nil && !p.host.User(name) {
-		p.hostBad(pos, "script-user-missing", "user %q does not exist", name)
 		return false
 	}
-	if group == "" {
-		return true
-	}
-	if _, err := strconv.ParseUint(group, 10, 32); err != nil && !p.host.Group(group) {
-		p.hostBad(pos, "script-user-missing", "group %q does not exist", group)
-		return false
-	}
-	return true
+	_, err := strconv.ParseUint(group, 10, 32)
+	return group == "" || err == nil || p.host.Group(group)
 }
 
 // checkScript judges a command: complaints go to p, and unset is called for one that cannot be run. It reports whether a script
@@ -100,7 +106,17 @@ func (p *interp) checkScript(u *scriptUse, quiet bool) bool {
 	if p.opt.NoHost || u.cmd.IsZero() {
 		return !u.cmd.IsZero()
 	}
+	if p.broken[u.pos] { // complained about when the quote was seen
+		if u.unset != nil {
+			u.unset()
+		}
+		return false
+	}
 	g := &p.raw.global
+	if !p.accountExists(u.cmd.User, u.cmd.Group) {
+		p.dropScript(u, "script-user-missing", ExitNone, fmt.Errorf("user or group %s %s does not exist: the script is not run", u.cmd.User, u.cmd.Group))
+		return false
+	}
 	err := p.host.Script(script.Settings{User: g.g.ScriptUser, Group: g.g.ScriptGroup, Security: g.scriptSecurity.or(false)}, u.cmd)
 	if err == nil {
 		return true
@@ -114,13 +130,21 @@ func (p *interp) checkScript(u *scriptUse, quiet bool) bool {
 	case errors.Is(err, script.ErrNotExecutable):
 		code = "script-not-executable"
 	}
-	sev := Error
 	if quiet && code != "script-insecure" {
-		exit, sev = ExitNone, Warning
+		exit = ExitNone
+	}
+	p.dropScript(u, code, exit, err)
+	return false
+}
+
+// dropScript says why a command is not run and takes it away.
+func (p *interp) dropScript(u *scriptUse, code Code, exit Exit, err error) {
+	sev := Error
+	if exit == ExitNone {
+		sev = Warning
 	}
 	p.add(Diagnostic{Pos: u.pos, Severity: sev, Code: code, Exit: exit, Host: true, Message: fmt.Sprintf("%s: %v", u.what, err)})
 	if u.unset != nil {
 		u.unset()
 	}
-	return false
 }

@@ -16,6 +16,9 @@ type interp struct {
 	inside []*Table
 	usages []*usage
 
+	// broken are the words whose quotes do not match.
+	broken map[Pos]bool
+
 	raw *rawConfig
 	// scripts and checkScripts count the commands that will be run by the VRRP and the checker part.
 	scripts, checkScripts int

@@ -7,7 +7,7 @@ import (
 
 // realTable is real_server.
 var realTable = &Table{Name: "real_server", Rows: append([]Keyword{
-	{Name: "weight", Args: args(num("WEIGHT", 0, 65535)), Default: "the virtual server's, 1", Room: roomDirector, Missing: ExitStop, Help: "share of the connections", set: func(p *interp, u *usage) { p.rs.weight.put(u.int(0), u.at(0)) }},
+	{Name: "weight", Args: args(num("WEIGHT", 0, 2147483647)), Default: "the virtual server's, 1", Room: roomDirector, Missing: ExitStop, Help: "share of the connections", set: func(p *interp, u *usage) { p.rs.weight.put(p.weight(u), u.at(0)) }},
 	{Name: "lvs_method", Aliases: []string{"lb_kind"}, Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "the virtual server's", Room: roomDirector, Missing: ExitStop,
 		Help: "how packets are forwarded: NAT, DR or TUN", set: func(p *interp, u *usage) { p.method(&p.rs.method, u) }},
 	{Name: "uthreshold", Args: args(num("CONNECTIONS", 0, 4294967295)), Default: "none", Room: roomDirector, Missing: ExitStop, Help: "no new connections above this many", set: func(p *interp, u *usage) { p.rs.upper.put(u.int(0), u.pos()) }},
@@ -46,4 +46,15 @@ func rsName(a netip.Addr, proto string, port uint16) string {
 		return "[" + a.String() + "]:" + strconv.Itoa(int(port))
 	}
 	return "[" + a.String() + "]:" + proto + ":" + strconv.Itoa(int(port))
+}
+
+// maxWeight is what the data planes take.
+const maxWeight = 65535
+
+func (p *interp) weight(u *usage) int {
+	if u.int(0) > maxWeight {
+		p.note(u.at(0), "weight-too-big", "weight %d: %d is used, the largest", u.int(0), maxWeight)
+		return maxWeight
+	}
+	return u.int(0)
 }

@@ -68,7 +68,7 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 2147483647)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
 	{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *usage) { p.serverScript(&p.vs.up, u) }},
 	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
-	{Name: "weight", Args: args(num("WEIGHT", 0, 65535)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(u.int(0), u.at(0)) }},
+	{Name: "weight", Args: args(num("WEIGHT", 0, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
 	{Name: "inhibit_on_failure", Args: args(boolean().opt()), Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(u.orTrue(), u.pos()) }},
 	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 1, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
 		p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
@@ -251,6 +251,7 @@ func setGranularity(p *interp, u *usage) {
 		}
 	} else if n, err := strconv.ParseUint(s, 10, 8); err == nil && n >= 1 && n <= 128 {
 		p.vs.granularity.put(uint8(n), u.at(0))
+		p.vs.granV4 = false
 		return
 	}
 	p.bad(u.at(0), "bad-granularity", "persistence_granularity %q: want a netmask as 255.255.255.0, or 1..128 for IPv6", s)

@@ -184,7 +184,15 @@ func stateLike(s string) string {
 }
 
 func setInterface(p *interp, u *usage) {
-	p.vi.iface.put(u.str(0), u.at(0))
+	name := u.str(0)
+	if len(name) > maxIfName {
+		p.bad(u.at(0), "too-long", "interface name %q: at most %d characters", name, maxIfName)
+		return
+	}
+	p.vi.iface.put(name, u.at(0))
+	if !p.hasInterface(name) && !p.raw.global.dynamicIfaces.or(false) {
+		p.hostBad(u.at(0), "interface-missing", "interface %s does not exist", name).FatalAtStart = true
+	}
 }
 
 func (p *interp) setSource(u *usage, unicast bool) {

@@ -1,0 +1,143 @@
+package confparse
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"releve/script"
+)
+
+// corpusDir is the folder with the recorded verdicts of the reference; the test is skipped without it.
+func corpusDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("RELEVE_CORPUS")
+	if dir == "" {
+		dir = "../../shared/corpus"
+	}
+	if _, err := os.Stat(filepath.Join(dir, "verdicts.tsv")); err != nil {
+		t.Skipf("needs the corpus of configurations: set RELEVE_CORPUS: %v", err)
+	}
+	return dir
+}
+
+// table reads a file of tab-separated values without its head line.
+func tsv(t *testing.T, path string) [][]string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := csv.NewReader(f)
+	r.Comma, r.LazyQuotes, r.FieldsPerRecord, r.Comment = '\t', true, -1, 0
+	rows, err := r.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) < 2 {
+		t.Fatalf("%s holds no rows", path)
+	}
+	return rows[1:]
+}
+
+// fakeMachine is a machine with the given interfaces and scripts.
+func fakeMachine(ifaces, scripts []string) *Machine {
+	return &Machine{
+		Interface: func(n string) bool { return n == "lo" || slices.Contains(ifaces, n) },
+		User:      func(n string) bool { return slices.Contains([]string{"root", "nobody", "daemon", "bin", "sys", "mail"}, n) },
+		Group:     func(n string) bool { return slices.Contains([]string{"root", "nogroup", "daemon", "bin", "sys", "mail", "adm", "users"}, n) },
+		Resolves:  func(string) bool { return false },
+		Script: func(s script.Settings, c *script.Command) error {
+			if slices.Contains(scripts, c.Args[0]) || slices.Contains(commonPrograms, filepath.Base(c.Args[0])) {
+				return nil
+			}
+			if strings.HasPrefix(c.Args[0], "/") {
+				return errors.Join(script.ErrNotFound)
+			}
+			return fmt.Errorf("%w", script.ErrNotFound)
+		},
+	}
+}
+
+// commonPrograms are there on every machine the verdicts were recorded on.
+var commonPrograms = []string{"sh", "bash", "true", "false", "echo", "test", "pidof", "killall", "grep", "cat", "ip", "sleep", "kill", "logger", "touch", "date"}
+
+func verdict(t *testing.T, path string, m *Machine) (ExitCode int, d Diagnostics) {
+	t.Helper()
+	s, d := Load(path, LoadOptions{ConfigID: "host"})
+	_, more := Check(s, CheckOptions{Test: true, Machine: m})
+	d = append(d, more...)
+	return d.ExitCode(), d
+}
+
+func TestVerdictsOfTheReferenceAreMatchedOnTheCorpus(t *testing.T) {
+	dir := corpusDir(t)
+	show := os.Getenv("SHOW")
+	bad := 0
+	for _, r := range tsv(t, filepath.Join(dir, "verdicts.tsv")) {
+		id := r[0]
+		if show != "" && !strings.HasPrefix(id, show) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "files", id+".conf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "keepalived.conf")
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var ifaces, scripts []string
+		if len(r) > 5 {
+			ifaces = strings.Fields(r[5])
+		}
+		if len(r) > 6 {
+			scripts = strings.Fields(r[6])
+		}
+		var got [3]int
+		var ds [3]Diagnostics
+		got[0], ds[0] = verdict(t, path, fakeMachine(nil, nil))
+		got[1], ds[1] = verdict(t, path, fakeMachine(ifaces, nil))
+		got[2], ds[2] = verdict(t, path, fakeMachine(ifaces, scripts))
+		want := [3]int{}
+		for i := range want {
+			want[i], _ = strconv.Atoi(r[1+i])
+		}
+		if got != want {
+			bad++
+			t.Errorf("%s: got %v, want %v: ref %s", id, got, want, r[4])
+		}
+		if got != want || show != "" {
+			for i := range got {
+				if got[i] != want[i] || show != "" {
+					for _, x := range ds[i] {
+						t.Logf("   [%d] %d:%d %s exit %d: %s (%s)", i, x.Pos.Line, x.Pos.Col, x.Code, x.Exit, x.Message, x.Suggest)
+					}
+					break
+				}
+			}
+		}
+	}
+	t.Logf("%d differ", bad)
+}
+
+func TestVerdictsOfTheReferenceAreMatchedOnTheProbes(t *testing.T) {
+	dir := corpusDir(t)
+	for _, r := range tsv(t, filepath.Join(dir, "probes", "results.tsv")) {
+		path := filepath.Join(dir, "probes", r[0]+".conf")
+		got, ds := verdict(t, path, fakeMachine([]string{"eth0"}, nil))
+		if want, _ := strconv.Atoi(r[1]); got != want {
+			t.Errorf("%s: got %d, want %d: ref %s", r[0], got, want, r[3])
+			for _, x := range ds {
+				t.Logf("   %d:%d %s exit %d: %s (%s)", x.Pos.Line, x.Pos.Col, x.Code, x.Exit, x.Message, x.Suggest)
+			}
+		}
+	}
+}
