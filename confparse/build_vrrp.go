@@ -266,8 +266,12 @@ func (p *interp) peers(vi *rawInstance) {
 		c.Peers = append(c.Peers, o.Peer)
 	}
 	c.Unicast = len(c.Peers) > 0
-	if vi.srcUnicast && len(vi.peers) == 0 {
-		p.warn(vi.src.pos, "deprecated", "%s: unicast_src_ip without unicast_peer: adverts go by multicast", vi.name)
+	if (vi.srcUnicast || vi.unicast.set()) && len(vi.peers) == 0 {
+		at := vi.src.pos
+		if vi.unicast.set() {
+			at = vi.unicast.pos
+		}
+		p.warn(at, "unicast-without-peers", "%s: unicast without unicast_peer: adverts go by multicast unless unicast_fault_no_peer is written", vi.name)
 		c.Unicast = c.UnicastFaultNoPeer
 	}
 }
@@ -553,6 +557,14 @@ func (p *interp) scriptSecurity() {
 		return
 	}
 	p.saidSecurity = true
-	p.add(Diagnostic{Severity: Warning, Code: "script-security", Exit: ExitSecurity, Host: true,
+	exit := ExitSecurity
+	for i := range p.diags {
+		// With an interface missing the reference stops before it looks at scripts.
+		if c := p.diags[i].Code; c == "interface-missing" || c == "track-interface-missing" {
+			exit = ExitNone
+			break
+		}
+	}
+	p.add(Diagnostic{Severity: Warning, Code: "script-security", Exit: exit, Host: true,
 		Message: "scripts are run without enable_script_security in global_defs"})
 }

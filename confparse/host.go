@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os/user"
+	"runtime"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"releve/script"
 )
@@ -15,6 +18,8 @@ import (
 type Machine struct {
 	// Interface reports whether a network interface exists.
 	Interface func(name string) bool
+	// InterfaceIn asks about an interface of a network namespace; of one that does not exist nothing is known, and true is the answer.
+	InterfaceIn func(namespace, name string) bool
 	// User and Group report whether an account exists; numbers always do.
 	User, Group func(name string) bool
 	// Script says why a command cannot be run, with the errors of script.Settings.Check; nil: it can.
@@ -32,6 +37,17 @@ func machine(m *Machine) *Machine {
 	if out.Interface == nil {
 		out.Interface = remember(func(name string) bool { _, err := net.InterfaceByName(name); return err == nil })
 	}
+	if out.InterfaceIn == nil {
+		known := map[string]map[string]bool{}
+		out.InterfaceIn = func(ns, name string) bool {
+			in, ok := known[ns]
+			if !ok {
+				in = interfacesIn(ns)
+				known[ns] = in
+			}
+			return in == nil || in[name]
+		}
+	}
 	if out.User == nil {
 		out.User = remember(func(name string) bool { _, err := user.Lookup(name); return err == nil })
 	}
@@ -45,6 +61,34 @@ func machine(m *Machine) *Machine {
 		out.Resolves = remember(func(name string) bool { a, err := net.LookupHost(name); return err == nil && len(a) > 0 })
 	}
 	return &out
+}
+
+// interfacesIn lists the interfaces of a network namespace; nil if it cannot be entered.
+func interfacesIn(ns string) map[string]bool {
+	fd, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	found := make(chan map[string]bool)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine: its namespace is another one's
+		if unix.Setns(fd, unix.CLONE_NEWNET) != nil {
+			found <- nil
+			return
+		}
+		list, err := net.Interfaces()
+		if err != nil {
+			found <- nil
+			return
+		}
+		in := make(map[string]bool, len(list))
+		for _, i := range list {
+			in[i.Name] = true
+		}
+		found <- in
+	}()
+	return <-found
 }
 
 func remember(f func(string) bool) func(string) bool {
@@ -68,7 +112,22 @@ func (p *interp) hostBad(pos Pos, code Code, format string, a ...any) *Diagnosti
 func (p *interp) resolves(name string) bool { return p.opt.NoHost || p.host.Resolves(name) }
 
 // hasInterface reports whether an interface exists, or whether it does not matter.
-func (p *interp) hasInterface(name string) bool { return p.opt.NoHost || p.host.Interface(name) }
+func (p *interp) hasInterface(name string) bool {
+	if p.opt.NoHost {
+		return true
+	}
+	if ns := p.raw.global.g.NetNamespace; ns != "" {
+		return p.host.InterfaceIn(ns, name)
+	}
+	return p.host.Interface(name)
+}
+
+// needInterface complains about an interface that is not there, without which the daemon does not start.
+func (p *interp) needInterface(pos Pos, what, name string) {
+	if !p.hasInterface(name) && !p.raw.global.dynamicIfaces.or(false) {
+		p.hostBad(pos, "interface-missing", "%s: interface %s does not exist", what, name).FatalAtStart = true
+	}
+}
 
 // checkUser complains about unknown accounts. A group may stand behind a colon, which asks for supplementary groups.
 func (p *interp) checkUser(pos Pos, name, group string) bool {
@@ -130,7 +189,7 @@ func (p *interp) checkScript(u *scriptUse, quiet bool) bool {
 	case errors.Is(err, script.ErrNotExecutable):
 		code = "script-not-executable"
 	}
-	if quiet && code != "script-insecure" {
+	if quiet && code != "script-insecure" && code != "script-user-missing" {
 		exit = ExitNone
 	}
 	p.dropScript(u, code, exit, err)

@@ -35,7 +35,10 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 	{Name: "use_ipvlan", Args: args(rest("[NAME] [ADDRESS] [bridge|private|vepa] [group GROUP]")), Room: roomVRRP, Since: "2.1.0",
 		Help: "use an ipvlan interface of its own", set: setIPVlan},
 	{Name: "vrf", Args: args(iface("INTERFACE")), Room: roomVRRP, Since: "2.1.0", Missing: ExitStop,
-		Help: "routing domain of an instance without an interface", set: func(p *interp, u *usage) { p.vi.c.VRF = u.str(0) }},
+		Help: "routing domain of an instance without an interface", set: func(p *interp, u *usage) {
+			p.vi.c.VRF = u.str(0)
+			p.needInterface(u.at(0), "vrf", u.str(0))
+		}},
 	{Name: "native_ipv6", Room: roomVRRP,
 		Help: "adverts over IPv6 although no address says so", set: func(p *interp, u *usage) { p.vi.nativeIPv6.put(true, u.pos()) }},
 	{Name: "dont_track_primary", Room: roomVRRP,
