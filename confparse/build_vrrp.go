@@ -2,6 +2,7 @@ package confparse
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"releve/vrrp"
@@ -120,6 +121,10 @@ func (p *interp) buildInstance(vi *rawInstance) bool {
 
 	p.advertInterval(vi)
 	p.authentication(vi)
+	if c.Auth == vrrp.AuthAH && c.StartMaster && vi.state.set() && c.Priority != 255 {
+		p.bad(vi.state.pos, "auth-not-supported", "%s: state MASTER does not go with auth_type AH: BACKUP is used", vi.name).Opened = vi.authType.pos
+		c.StartMaster = false
+	}
 
 	c.Src, c.McastDst = vi.src.or(c.Src), vi.mcastDst.or(c.McastDst)
 	if !c.McastDst.IsValid() {
@@ -337,7 +342,11 @@ const maxVIPs = 255
 
 func (p *interp) addresses(vi *rawInstance) {
 	c := vi.cfg
+	seen := make(map[vipKey]bool, len(vi.vips)+len(vi.evips))
 	for _, a := range vi.vips {
+		if p.duplicateVIP(seen, vi, a) {
+			continue
+		}
 		if a.a.Prefix.Addr().Is6() != vi.ipv6 {
 			p.bad(a.pos, "vip-family-mismatch", "%s: %s is of another family than the instance: write it into virtual_ipaddress_excluded", vi.name, a.a.Prefix)
 			continue
@@ -352,6 +361,9 @@ func (p *interp) addresses(vi *rawInstance) {
 		c.VIPs = append(c.VIPs, a.a)
 	}
 	for _, a := range vi.evips {
+		if p.duplicateVIP(seen, vi, a) {
+			continue
+		}
 		c.Excluded = append(c.Excluded, a.a)
 	}
 	for _, r := range vi.routes {
@@ -366,6 +378,23 @@ func (p *interp) addresses(vi *rawInstance) {
 	}
 }
 
+// vipKey is what makes two addresses of an instance the same.
+type vipKey struct {
+	a   netip.Addr
+	dev string
+}
+
+// duplicateVIP complains about an address that the instance has already.
+func (p *interp) duplicateVIP(seen map[vipKey]bool, vi *rawInstance, a rawAddress) bool {
+	k := vipKey{a.a.Prefix.Addr(), a.a.Dev}
+	if seen[k] {
+		p.bad(a.pos, "duplicate-vip", "%s: %s is there already: ignored", vi.name, a.a.Prefix.Addr())
+		return true
+	}
+	seen[k] = true
+	return false
+}
+
 func (p *interp) vmacOf(vi *rawInstance) {
 	c := vi.cfg
 	c.VMAC = vi.vmac
@@ -378,7 +407,14 @@ func (p *interp) vmacOf(vi *rawInstance) {
 		}
 		return
 	}
+	if c.PromoteSecondaries && vi.vmac != nil {
+		p.bad(vi.vmacPos, "vmac", "%s: promote_secondaries is always on for virtual MACs: ignored", vi.name)
+	}
 	c.VMAC.XmitBase, c.VMAC.AddrVMAC = vi.xmitBase.or(false), vi.addrVMAC.or(false)
+	if len(c.Peers) > 0 && vi.vmac != nil && !vi.vmac.IPVlan && !c.VMAC.XmitBase {
+		p.bad(vi.vmacPos, "vmac", "%s: use_vmac with unicast_peer needs vmac_xmit_base: set", vi.name)
+		c.VMAC.XmitBase = true
+	}
 	if c.Strict && c.VMAC.XmitBase {
 		p.bad(vi.xmitBase.pos, "strict-mode", "%s: strict mode has no vmac_xmit_base: ignored", vi.name)
 		c.VMAC.XmitBase = false
@@ -553,7 +589,7 @@ func (p *interp) buildStatic(c *vrrp.Config) {
 
 // scriptSecurity is the reference's complaint about scripts that run without script security.
 func (p *interp) scriptSecurity() {
-	if p.opt.NoHost || p.scripts == 0 || p.raw.global.scriptSecurity.set() || p.saidSecurity {
+	if p.opt.NoHost || p.scripts == 0 || len(p.raw.instances) == 0 || p.raw.global.scriptSecurity.set() || p.saidSecurity {
 		return
 	}
 	p.saidSecurity = true

@@ -23,6 +23,9 @@ type interp struct {
 	// scripts and checkScripts count the commands that will be run by the VRRP and the checker part.
 	scripts, checkScripts int
 	saidSecurity          bool
+	ipNames               *ipNames
+	// rulePrio is the next preference for rules of IPv4 and IPv6 that name none.
+	rulePrio [2]uint32
 	// What the lines being read belong to.
 	vi    *rawInstance
 	sg    *rawGroup
@@ -100,11 +103,14 @@ func (p *interp) statement(t *Table, s *Statement) {
 		return
 	}
 	if old {
-		d := p.warn(s.Pos(), "deprecated", "%s is an old spelling, write %s", s.Words[0].Text, k.Name)
+		d := p.note(s.Pos(), "deprecated", "%s is an old spelling, write %s", s.Words[0].Text, k.Name)
 		d.Suggest = k.Name
 	}
 	if k.Deprecated != "" {
-		p.warn(s.Pos(), "deprecated", "%s is deprecated: %s", s.Words[0].Text, k.Deprecated)
+		d := p.warn(s.Pos(), "deprecated", "%s is deprecated: %s", s.Words[0].Text, k.Deprecated)
+		if k.mild {
+			d.Severity, d.Exit = Note, ExitNone
+		}
 	}
 	u := p.usage(k, s)
 	ok := p.decode(u)

@@ -67,6 +67,8 @@ type Keyword struct {
 	// enter is called before the lines of the block; when it returns false they are skipped. leave is called behind them.
 	enter func(p *interp, u *usage) bool
 	leave func(p *interp, u *usage)
+	// mild is a deprecation that the reference says nothing about.
+	mild bool
 	// optionalBlock allows the line without braces.
 	optionalBlock bool
 }

@@ -97,7 +97,7 @@ var sslGetTable = &Table{Name: "SSL_GET", Rows: rows(connectRows, commonRows, ht
 
 var smtpTable = &Table{Name: "SMTP_CHECK", Rows: rows(connectRows, commonRows, []Keyword{
 	{Name: "helo_name", Args: args(word("NAME")), Default: "smtpchecker.keepalived.org", Room: roomCheck, Missing: ExitStop, Help: "name in HELO", set: func(p *interp, u *usage) { p.ck.helo.put(u.str(0), u.at(0)) }},
-	{Name: "host", Block: smtpHostTable, Room: roomCheck, Deprecated: "write one SMTP_CHECK for each host", Help: "another host to check", enter: func(p *interp, u *usage) bool {
+	{Name: "host", Block: smtpHostTable, Room: roomCheck, Deprecated: "write one SMTP_CHECK for each host", mild: true, Help: "another host to check", enter: func(p *interp, u *usage) bool {
 		p.ck = &rawChecker{pos: u.pos(), typ: healthcheck.TypeSMTP, outer: p.ck}
 		return true
 	}, leave: func(p *interp, _ *usage) {

@@ -70,7 +70,7 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
 	{Name: "weight", Args: args(num("WEIGHT", 0, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
 	{Name: "inhibit_on_failure", Args: args(boolean().opt()), Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(u.orTrue(), u.pos()) }},
-	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 1, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
+	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 0, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
 		p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
 		p.vs.sorryPort = u.has(1)
 	}},

@@ -33,13 +33,3 @@ type Address struct {
 	UseVMAC         bool
 	TrackGroup      string
 }
-
-// Route is a virtual or static route. Text is the iproute2 line as written; the parsed fields follow.
-type Route struct {
-	Text string
-}
-
-// Rule is a virtual or static rule.
-type Rule struct {
-	Text string
-}
