@@ -141,9 +141,8 @@ type rawTrackRef struct {
 }
 
 type rawAddress struct {
-	a     vip.Address
-	pos   Pos
-	words []Word
+	a   vip.Address
+	pos Pos
 }
 
 type rawRoute struct {
