@@ -2,7 +2,6 @@ package confparse
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,7 +79,7 @@ const maxIfName = 15
 // address reads a line of an address block.
 func (p *interp) address(s *Statement, static bool) (rawAddress, bool) {
 	w := s.Words
-	a := rawAddress{pos: w[0].Pos, words: slices.Clone(w)}
+	a := rawAddress{pos: w[0].Pos}
 	pf, ok := parsePrefix(w[0].Text)
 	if !ok {
 		d := p.bad(w[0].Pos, "bad-vip", "%q: want an address with or without a mask, as 192.0.2.1/24", w[0].Text)
