@@ -188,7 +188,7 @@ func (h *Host) pids() []int {
 		if err != nil || pid == os.Getpid() || unix.Stat(dir+"/ns/net", &st) != nil {
 			continue
 		}
-		if st.Ino == h.space.inode {
+		if st.Ino == h.space.inode && !zombie(pid) {
 			out = append(out, pid)
 		}
 	}
@@ -196,8 +196,8 @@ func (h *Host) pids() []int {
 	return out
 }
 
-// Kill ends all processes of the host with SIGKILL, parents first, as a crash of the machine's software would: none of them can
-// say good-bye.
+// Kill ends all processes of the host with SIGKILL as a crash of the machine's software would: they are stopped first, so that
+// none of them sees another one die and says good-bye.
 func (h *Host) Kill() error {
 	deadline := time.Now().Add(5 * time.Second)
 	for {
@@ -205,8 +205,10 @@ func (h *Host) Kill() error {
 		if len(pids) == 0 {
 			return nil
 		}
-		for _, pid := range pids {
-			_ = unix.Kill(pid, unix.SIGKILL)
+		for _, s := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+			for _, pid := range pids {
+				_ = unix.Kill(pid, s)
+			}
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("lab: %s: processes %v survive SIGKILL", h.Name, pids)

@@ -117,18 +117,27 @@ func (p *Process) Stop(grace time.Duration) {
 // mark names a process beyond the reuse of its number: pid and start time.
 func mark(pid int) string { return strconv.Itoa(pid) + "-" + startTime(pid) }
 
-// startTime is field 22 of /proc/PID/stat, empty if there is no such process.
+// startTime is when a process was started, in ticks since boot, empty if there is no such process.
 func startTime(pid int) string {
+	if f := stat(pid); len(f) >= 20 {
+		return f[19]
+	}
+	return ""
+}
+
+func zombie(pid int) bool {
+	f := stat(pid)
+	return len(f) > 0 && f[0] == "Z"
+}
+
+// stat gives the fields of /proc/PID/stat from the third, the state, on.
+func stat(pid int) []string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return ""
+		return nil
 	}
 	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 20 {
-		return ""
-	}
-	return f[19]
+	return strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 }
 
 // Sweep ends what labs of dead processes left behind and says how many processes that were. It touches nothing else.

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -308,9 +309,9 @@ func (s *stage) watch() {
 	defer s.watching.Done()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		for _, d := range s.directors {
-			s.look(d)
+			s.look(d, n%3 == 0)
 		}
 		select {
 		case <-s.watched:
@@ -320,7 +321,8 @@ func (s *stage) watch() {
 	}
 }
 
-func (s *stage) look(d *director) {
+// look reads the addresses of a director, and its table if that is due: counting its connections is not cheap.
+func (s *stage) look(d *director, tables bool) {
 	addrs, err := d.Addrs()
 	if err != nil {
 		return
@@ -332,11 +334,14 @@ func (s *stage) look(d *director) {
 		}
 	}
 	var table ipvs.Table
-	err = d.Do(func() (err error) { table, err = d.plane.Read(s.view.ctx()); return })
+	if tables {
+		err = d.Do(func() (err error) { table, err = d.plane.Read(context.Background()); return })
+		tables = err == nil
+	}
 	d.mu.Lock()
 	before, old := d.holds, d.table
 	d.holds = holds
-	if err == nil {
+	if tables {
 		d.table = table
 	}
 	d.mu.Unlock()
@@ -348,7 +353,7 @@ func (s *stage) look(d *director) {
 			s.view.event(d.Name, fmt.Sprintf("gave up the %s address %v", sides[side], a))
 		}
 	}
-	if err == nil {
+	if tables {
 		s.compare(d.Name, old, table)
 	}
 }
@@ -399,6 +404,23 @@ func (d *director) kill() error {
 	d.down = true
 	d.mu.Unlock()
 	return d.Kill()
+}
+
+// powerOff ends everything on it and pulls its cables. powerOn is the machine after its start: cables in, no addresses but its
+// own, no table.
+func (d *director) powerOff() error {
+	return errors.Join(d.Cut("enp0s3"), d.Cut("enp0s8"), d.kill())
+}
+
+func (d *director) powerOn() error {
+	var errs error
+	for side, a := range []string{public.String() + "/24", private.String() + "/24"} {
+		if d.Has([]netip.Addr{public, private}[side]) {
+			errs = errors.Join(errs, d.DelAddr([]string{"enp0s3", "enp0s8"}[side], a))
+		}
+	}
+	errs = errors.Join(errs, d.Do(func() error { return d.plane.Flush(context.Background()) }))
+	return errors.Join(errs, d.Heal("enp0s3"), d.Heal("enp0s8"))
 }
 
 // terminate asks a director to stop and gives its exit status; -1 if it has to be killed.

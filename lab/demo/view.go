@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,9 +25,6 @@ func newView(out io.Writer, tty bool, width int, start time.Time) *view {
 	}
 	return &view{out: out, tty: tty, width: width, start: start}
 }
-
-// ctx is for readings of tables: they are local and bounded by the planes.
-func (*view) ctx() context.Context { return context.Background() }
 
 const (
 	reset  = "\x1b[0m"
