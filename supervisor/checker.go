@@ -120,5 +120,3 @@ func (p *checkerPart) reload(ctx context.Context, cfg *confparse.Config) error {
 	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.LVS))
 	return nil
 }
-
-func (p *checkerPart) dump(os.Signal) {}

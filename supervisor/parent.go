@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,7 +72,9 @@ type parent struct {
 	null   *os.File // then: what the children get as standard streams
 	up     bool     // all children have been ready once
 
-	cur      *loaded // the configuration in force
+	cur      *loaded                          // the configuration in force
+	cfg      atomic.Pointer[confparse.Config] // the same for the dumper
+	dumps    *dumper
 	children []*child
 	pidFile  *pidFile
 
@@ -102,6 +105,7 @@ func (p *parent) run() int {
 	}
 	p.checkUp()
 	p.loop()
+	p.dumps.close()
 
 	if g := &p.cur.cfg.Global; !g.ShutdownScript.IsZero() {
 		p.runScript("shutdown", g.ShutdownScript)
@@ -123,10 +127,7 @@ func (p *parent) start() (*confparse.Config, int) {
 	}
 	syscall.Umask(umask)
 
-	namespace := p.o.Namespace
-	if namespace == "" {
-		namespace = g.NetNamespace
-	}
+	namespace := namespaceOf(p.o, g)
 	if namespace != "" && os.Getenv(envEntered) == "" {
 		err := enterNamespace(p.o, namespace, p.daemon)
 		fmt.Fprintf(p.stderr, "%s: %v\n", p.o.Name(), err)
@@ -155,6 +156,8 @@ func (p *parent) start() (*confparse.Config, int) {
 		return nil, status
 	}
 	p.cur = l
+	p.cfg.Store(l.cfg)
+	p.dumps = newDumper(p.dumpParent)
 	if g.ChildWaitTime > 0 {
 		p.childWait = g.ChildWaitTime
 	}
@@ -248,7 +251,7 @@ func (p *parent) signal(s os.Signal) {
 		p.requestReload()
 	case syscall.SIGUSR1:
 		p.forward(s)
-		p.dumpParent()
+		p.dumps.ask(s)
 	default:
 		p.forward(s)
 	}
@@ -338,6 +341,3 @@ func kernelVersion() string {
 	}
 	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
 }
-
-// dumpParent writes keepalived_parent.data.
-func (p *parent) dumpParent() {}

@@ -130,6 +130,8 @@ func (c *childProcess) run(env *environment) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
+	dumps := newDumper(p.dump)
+	defer dumps.close()
 	done := make(chan error, 1)
 	go func() { done <- p.run(ctx, func() { c.tell(message{Kind: kindReady}) }) }()
 	orders := make(chan *os.File)
@@ -167,7 +169,7 @@ func (c *childProcess) run(env *environment) int {
 			case syscall.SIGHUP:
 				c.tell(message{Kind: kindWantLoad})
 			default:
-				p.dump(s)
+				dumps.ask(s)
 			}
 		case file, ok := <-orders:
 			if !ok { // the parent is gone
@@ -196,11 +198,7 @@ func (c *childProcess) reload(ctx context.Context, p part, file *os.File, seq in
 
 // logOptions says where the lines of a process go.
 func logOptions(o *Options, cfg *confparse.Config, ident string, pid int, stderr io.Writer) logging.Options {
-	namespace := o.Namespace
-	if namespace == "" {
-		namespace = cfg.Global.NetNamespace
-	}
-	for _, s := range []string{namespace, cfg.Global.Instance} {
+	for _, s := range []string{namespaceOf(o, &cfg.Global), cfg.Global.Instance} {
 		if s != "" {
 			ident += "_" + s
 		}

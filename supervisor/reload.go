@@ -131,6 +131,7 @@ func (p *parent) commitReload() {
 	r := p.reloading
 	p.cur.close()
 	p.cur = r.next
+	p.cfg.Store(p.cur.cfg)
 	if t := p.cur.cfg.Global.ChildWaitTime; t > 0 {
 		p.childWait = t
 	}

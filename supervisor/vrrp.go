@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"os"
 	"sync/atomic"
 
 	"releve/confparse"
@@ -97,5 +96,3 @@ func (p *vrrpPart) reload(ctx context.Context, cfg *confparse.Config) error {
 	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
 	return nil
 }
-
-func (p *vrrpPart) dump(os.Signal) {}

@@ -35,6 +35,7 @@ type instance struct {
 	plan       *plan
 	said       map[said]bool
 	lastMaster netip.Addr
+	lastPrio   uint8 // of the advert last accepted
 	changed    time.Time // last transition
 	history    ring
 }
@@ -216,6 +217,7 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 		if e.advert.Priority == 0 {
 			in.stats.PriZeroRcvd++
 		}
+		in.lastPrio = e.advert.Priority
 		if in.lastMaster != e.packet.Src {
 			in.lastMaster = e.packet.Src
 			if r == wire.Accepted {

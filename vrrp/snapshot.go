@@ -30,8 +30,10 @@ type InstanceSnapshot struct {
 	DownInterval   time.Duration
 	Source         netip.Addr
 	// Master is the router last heard, invalid if none.
-	Master  netip.Addr
-	VIPsSet bool
+	Master netip.Addr
+	// MasterPriority is the priority of the advert last accepted.
+	MasterPriority uint8
+	VIPsSet        bool
 	Stats   Stats
 	// Faults are the reasons for FAULT that hold, Weights what tracked objects add to the priority.
 	Faults  []string
@@ -61,7 +63,7 @@ func (e *Engine) snapshot(s *Snapshot) {
 		is := InstanceSnapshot{
 			Config: in.cfg, State: State(in.m.State()), Want: State(in.m.Wants()), Priority: in.m.Priority(),
 			LastTransition: in.changed, MasterInterval: in.m.MasterInterval(), DownInterval: in.m.DownInterval(),
-			Source: in.src, Master: in.lastMaster, VIPsSet: State(in.m.State()) == Master, Stats: in.stats,
+			Source: in.src, Master: in.lastMaster, MasterPriority: in.lastPrio, VIPsSet: State(in.m.State()) == Master, Stats: in.stats,
 			Weights: map[string]int{}, History: in.history.all(),
 		}
 		for f := range in.faults {

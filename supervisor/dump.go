@@ -1,0 +1,148 @@
+package supervisor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"releve/confparse"
+	"releve/director"
+	"releve/status"
+	"releve/vrrp"
+)
+
+// dumpPatience bounds the wait for a snapshot.
+const dumpPatience = 5 * time.Second
+
+// dumpNames gives the files that a configuration wants its dumps in.
+func dumpNames(o *Options, g *confparse.Global) status.Names {
+	n := status.NamesOptions{State: g.StateDumpFile, Stats: g.StatsDumpFile, JSON: g.JSONDumpFile}
+	if g.DataUseInstance {
+		n.Tag = namespaceOf(o, g)
+		if g.Instance != "" && n.Tag != "" {
+			n.Tag += "_"
+		}
+		n.Tag += g.Instance
+	}
+	return status.FileNames(n)
+}
+
+// namespaceOf is the network namespace that the daemon runs in, empty for the one it was started in.
+func namespaceOf(o *Options, g *confparse.Global) string {
+	if o.Namespace != "" {
+		return o.Namespace
+	}
+	return g.NetNamespace
+}
+
+// dumper writes the files that signals ask for, one after the other, in a goroutine of its own: a slow disk must not hold up
+// whoever answers signals.
+type dumper struct {
+	queue chan os.Signal
+	done  chan struct{}
+}
+
+func newDumper(write func(os.Signal)) *dumper {
+	d := &dumper{queue: make(chan os.Signal, 16), done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		for s := range d.queue {
+			write(s)
+		}
+	}()
+	return d
+}
+
+// ask queues a dump; with 16 waiting the one asked for is among them or soon replaced.
+func (d *dumper) ask(s os.Signal) {
+	select {
+	case d.queue <- s:
+	default:
+	}
+}
+
+// close waits for the dump that is being written.
+func (d *dumper) close() {
+	close(d.queue)
+	<-d.done
+}
+
+func report(log *slog.Logger, err error) {
+	if err != nil {
+		log.Error(err.Error())
+	}
+}
+
+func (p *vrrpPart) dump(s os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), dumpPatience)
+	defer cancel()
+	snap, err := p.engine.Snapshot(ctx)
+	if err != nil {
+		return // it is stopping
+	}
+	g := &p.cfg.Load().Global
+	names, log, pid := dumpNames(p.env.o, g), p.env.log, os.Getpid()
+	switch s {
+	case syscall.SIGUSR1:
+		log.Info(fmt.Sprintf("Printing VRRP data for process(%d) on signal", pid))
+		report(log, status.Write(names.Main, 0o666, func(w *bufio.Writer) { status.Data(w, g, snap) }))
+	case syscall.SIGUSR2, sigStatsClear:
+		log.Info(fmt.Sprintf("Printing VRRP stats for process(%d) on signal", pid))
+		report(log, status.Write(names.Stats, 0o666, func(w *bufio.Writer) { status.Stats(w, snap) }))
+		if s == sigStatsClear {
+			report(log, p.engine.ClearStats(ctx))
+		}
+	case sigJSON, sigJSONMusl:
+		log.Debug(fmt.Sprintf("Printing VRRP as JSON for process(%d) on signal", pid))
+		report(log, writeJSON(names.JSON, g, snap, nil))
+	}
+}
+
+func (p *checkerPart) dump(s os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), dumpPatience)
+	defer cancel()
+	cfg := p.cfg.Load()
+	names, log, pid := dumpNames(p.env.o, &cfg.Global), p.env.log, os.Getpid()
+	switch s {
+	case syscall.SIGUSR1:
+		snap, err := p.dir.Snapshot(ctx)
+		if err != nil {
+			return
+		}
+		log.Info(fmt.Sprintf("Printing checker data for process(%d) on signal", pid))
+		report(log, status.Write(names.Check, 0o666, func(w *bufio.Writer) { status.CheckData(w, &cfg.Global, snap) }))
+	case sigJSON, sigJSONMusl:
+		if wants(p.env.o, cfg, partVRRP) {
+			return // the file is the VRRP part's
+		}
+		snap, err := p.dir.Snapshot(ctx)
+		if err != nil {
+			return
+		}
+		log.Debug(fmt.Sprintf("Printing checkers as JSON for process(%d) on signal", pid))
+		report(log, writeJSON(names.JSON, &cfg.Global, nil, snap))
+	}
+}
+
+func (p *bfdPart) dump(s os.Signal) {
+	if s == syscall.SIGUSR1 {
+		g := p.global.Load()
+		report(p.env.log, status.Write(dumpNames(p.env.o, g).BFD, 0o666, func(w *bufio.Writer) { status.Global(w, g) }))
+	}
+}
+
+// writeJSON writes keepalived.json, which nobody else may read whatever the umask says.
+func writeJSON(path string, g *confparse.Global, v *vrrp.Snapshot, l *director.Snapshot) error {
+	return status.Write(path, 0o600, func(w *bufio.Writer) { status.JSON(w, g.JSONVersion, v, l) })
+}
+
+// dumpParent writes keepalived_parent.data.
+func (p *parent) dumpParent(os.Signal) {
+	cur := p.cfg.Load()
+	p.log.Info(fmt.Sprintf("Printing parent data for process(%d) on signal", os.Getpid()))
+	report(p.log, status.Write(dumpNames(p.o, &cur.Global).Parent, 0o666, func(w *bufio.Writer) { status.Global(w, &cur.Global) }))
+}
