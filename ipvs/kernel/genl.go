@@ -21,6 +21,7 @@ const (
 	cmdNewDaemon  = 9
 	cmdDelDaemon  = 10
 	cmdGetDaemon  = 11
+	cmdFlush      = 17
 
 	attrService = 1
 	attrDest    = 2

@@ -1,6 +1,6 @@
-// Package kernel drives the kernel's IPVS over generic netlink, in the present network namespace or another one. What
-// github.com/moby/ipvs offers (timeouts, flush) is used; beside it stand writes in batches, the sync daemon, tunnels, destinations
-// of another family than their service and 64-bit counters.
+// Package kernel drives the kernel's IPVS over generic netlink, in the present network namespace or another one. The connection
+// timeouts are github.com/moby/ipvs's business; beside it stands what that lacks: writes in batches, the sync daemon, tunnels,
+// destinations of another family than their service, 64-bit counters, and a module that comes and goes.
 package kernel
 
 import (
@@ -102,15 +102,36 @@ func (p *Plane) moby() (*moby.Handle, error) {
 }
 
 // Flush empties the whole table, foreign services too.
-func (p *Plane) Flush(context.Context) error {
-	h, err := p.moby()
-	if err == nil {
-		err = h.Flush()
-	}
+func (p *Plane) Flush(ctx context.Context) error {
+	err := p.again(ctx, func() error { return p.ask(ctx, cmdFlush, nil) })
 	if err != nil {
 		return fmt.Errorf("flush the IPVS table: %w", inWords(err))
 	}
 	return nil
+}
+
+// again does f, and once more when the module went or came back under another number.
+func (p *Plane) again(ctx context.Context, f func() error) error {
+	err := f()
+	if errors.Is(err, unix.ENOENT) {
+		if err = p.resolve(ctx); err == nil {
+			err = f()
+		}
+	}
+	return err
+}
+
+// ask sends one request, with what pack adds to it, and waits for the verdict.
+func (p *Plane) ask(ctx context.Context, cmd uint8, pack func(*packer)) error {
+	seq := p.sock.next()
+	o := &p.sock.out
+	o.b = o.b[:0]
+	at := o.message(p.family, cmd, genlVersion, unix.NLM_F_ACK, seq)
+	if pack != nil {
+		pack(o)
+	}
+	o.end(at)
+	return p.sock.dump(ctx, seq, func([]byte) error { return nil })
 }
 
 // SetTimeouts sets what is not zero, in whole seconds, and returns what was set before.
@@ -136,12 +157,8 @@ func (p *Plane) SetTimeouts(_ context.Context, t ipvs.Timeouts) (ipvs.Timeouts, 
 // Read returns all services of the namespace in the order of family, mark, protocol, address and port, with their destinations in
 // the order in which they were added.
 func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
-	t, err := p.read(ctx)
-	if errors.Is(err, unix.ENOENT) { // the module went, or came back under another number
-		if err = p.resolve(ctx); err == nil {
-			t, err = p.read(ctx)
-		}
-	}
+	var t ipvs.Table
+	err := p.again(ctx, func() (err error) { t, err = p.read(ctx); return err })
 	if err != nil {
 		return ipvs.Table{}, fmt.Errorf("read the IPVS table: %w", err)
 	}

@@ -140,6 +140,7 @@ func (s *socket) receive(f func(answer) (done bool, err error)) (done bool, err 
 	case unix.EAGAIN:
 		return false, errTimeout
 	case unix.ENOBUFS:
+		s.drain()
 		return false, errLost
 	default:
 		return false, os.NewSyscallError("netlink receive", err)
@@ -161,12 +162,26 @@ func (s *socket) receive(f func(answer) (done bool, err error)) (done bool, err 
 	return false, nil
 }
 
+// drain throws away what is left of the answers of which some were lost: while the buffer is full the kernel goes on losing.
+func (s *socket) drain() {
+	for range 2 * batchOps {
+		if _, _, err := unix.Recvfrom(s.fd, s.in, unix.MSG_DONTWAIT); err == unix.EAGAIN {
+			return
+		}
+	}
+}
+
 // dump sends the one request that has been packed with number seq and gives the attributes of each message of the answer to f.
 // The loop ends with the kernel's last message, a timeout, or ctx.
 func (s *socket) dump(ctx context.Context, seq uint32, f func(attrs []byte) error) error {
 	if err := s.send(); err != nil {
 		return err
 	}
+	return s.answers(ctx, seq, f)
+}
+
+// answers reads what dump has asked for.
+func (s *socket) answers(ctx context.Context, seq uint32, f func(attrs []byte) error) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"releve/ipvs"
 )
 
-// String for error messages.
+// roleName is for error messages.
 func roleName(r ipvs.SyncRole) string {
 	switch r {
 	case ipvs.SyncMaster:
@@ -22,10 +20,14 @@ func roleName(r ipvs.SyncRole) string {
 
 // StartSync starts the daemon of one role; the other role is not touched, both can run.
 func (p *Plane) StartSync(ctx context.Context, d ipvs.SyncDaemon) error {
-	seq := p.sock.next()
-	o := &p.sock.out
-	o.b = o.b[:0]
-	at := o.message(p.family, cmdNewDaemon, genlVersion, unix.NLM_F_ACK, seq)
+	err := p.again(ctx, func() error { return p.ask(ctx, cmdNewDaemon, func(o *packer) { packDaemon(o, d) }) })
+	if err != nil {
+		return fmt.Errorf("start the %s sync daemon on %s: %w", roleName(d.Role), d.Iface, syncReason(err))
+	}
+	return nil
+}
+
+func packDaemon(o *packer, d ipvs.SyncDaemon) {
 	n := o.nest(attrDaemon)
 	o.u32(daemonState, uint32(d.Role))
 	o.text(daemonIface, d.Iface)
@@ -45,24 +47,18 @@ func (p *Plane) StartSync(ctx context.Context, d ipvs.SyncDaemon) error {
 		o.u8(daemonTTL, d.TTL)
 	}
 	o.endNest(n)
-	o.end(at)
-	if err := p.sock.dump(ctx, seq, func([]byte) error { return nil }); err != nil {
-		return fmt.Errorf("start the %s sync daemon on %s: %w", roleName(d.Role), d.Iface, syncReason(err))
-	}
-	return nil
 }
 
 // StopSync stops the daemon of one role.
 func (p *Plane) StopSync(ctx context.Context, role ipvs.SyncRole) error {
-	seq := p.sock.next()
-	o := &p.sock.out
-	o.b = o.b[:0]
-	at := o.message(p.family, cmdDelDaemon, genlVersion, unix.NLM_F_ACK, seq)
-	n := o.nest(attrDaemon)
-	o.u32(daemonState, uint32(role))
-	o.endNest(n)
-	o.end(at)
-	if err := p.sock.dump(ctx, seq, func([]byte) error { return nil }); err != nil {
+	err := p.again(ctx, func() error {
+		return p.ask(ctx, cmdDelDaemon, func(o *packer) {
+			n := o.nest(attrDaemon)
+			o.u32(daemonState, uint32(role))
+			o.endNest(n)
+		})
+	})
+	if err != nil {
 		return fmt.Errorf("stop the %s sync daemon: %w", roleName(role), syncReason(err))
 	}
 	return nil
@@ -71,8 +67,7 @@ func (p *Plane) StopSync(ctx context.Context, role ipvs.SyncRole) error {
 // SyncState returns the daemons that run, none to two.
 func (p *Plane) SyncState(ctx context.Context) ([]ipvs.SyncDaemon, error) {
 	var running []ipvs.SyncDaemon
-	seq := p.request(cmdGetDaemon, nil)
-	err := p.sock.dump(ctx, seq, func(b []byte) error {
+	one := func(b []byte) error {
 		var d ipvs.SyncDaemon
 		err := nested(b, attrDaemon, func(typ uint16, v []byte) (err error) {
 			switch typ {
@@ -97,6 +92,10 @@ func (p *Plane) SyncState(ctx context.Context) ([]ipvs.SyncDaemon, error) {
 		})
 		running = append(running, d)
 		return err
+	}
+	err := p.again(ctx, func() error {
+		running = nil
+		return p.sock.dump(ctx, p.request(cmdGetDaemon, nil), one)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the sync daemons: %w", inWords(err))
