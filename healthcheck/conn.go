@@ -313,6 +313,28 @@ func (c *conn) wait(try func(uintptr) bool, deadline func(*os.File, time.Time) e
 // errTooSlow is the end of an exchange that never paused for long but did not come to its end either.
 var errTooSlow = errors.New("answer not complete within the time limit")
 
+// receive is Read for datagrams, which may be empty.
+func (c *conn) receive(p []byte) (int, error) {
+	n, err := c.Read(p)
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// readable waits until there is something to read, or an error to fetch.
+func (c *conn) readable() error {
+	poll := func(fd uintptr) bool {
+		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p[:], 0)
+		return err != nil && err != unix.EINTR || n > 0
+	}
+	if poll(uintptr(c.fd)) {
+		return nil
+	}
+	return c.wait(poll, (*os.File).SetReadDeadline, syscall.RawConn.Read)
+}
+
 // Read waits for data, at most c.timeout; 0 bytes and io.EOF at the end.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {

@@ -44,6 +44,18 @@ func newProber(cfg *Config, o *RunnerOptions) (prober, error) {
 		return newHTTPProber(cfg)
 	case TypeMisc:
 		return newMiscProber(cfg, o)
+	case TypeSMTP:
+		return newSMTPProber(cfg)
+	case TypeDNS:
+		return newDNSProber(cfg)
+	case TypeUDP:
+		return newUDPProber(cfg)
+	case TypePing:
+		return newPingProber(cfg)
+	case TypeFile:
+		return newFileProber(cfg)
+	case TypeBFD:
+		return bfdProber{}, nil
 	}
 	return nil, fmt.Errorf("checker of unknown type %d", cfg.Type)
 }

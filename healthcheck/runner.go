@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
@@ -42,7 +43,9 @@ type Runner struct {
 	checkers map[string]*checker
 	order    []*checker
 	started  bool
-	unwatch  func() bool // of the context of the last Set
+	sessions map[string]bool // BFD sessions heard of
+	files    *fileWatch      // nil until there is a FILE_CHECK
+	unwatch  func() bool     // of the context of the last Set
 }
 
 // NewRunner makes a runner without checkers.
@@ -152,6 +155,10 @@ func (r *Runner) stopAll() {
 	for _, c := range r.order {
 		c.stop()
 	}
+	if r.files != nil {
+		r.files.close()
+		r.files = nil
+	}
 }
 
 func (r *Runner) keep(c *checker, at int) {
@@ -221,12 +228,25 @@ func (r *Runner) start(c *checker) {
 	if c.cfg.Warmup > 0 {
 		first += rand.N(c.cfg.Warmup)
 	}
+	switch c.cfg.Type {
+	case TypeBFD: // no goroutine: it follows its session
+		if up, ok := r.sessions[c.cfg.BFD]; ok {
+			c.session(up)
+		}
+		return
+	case TypeFile:
+		if r.files == nil {
+			var err error
+			if r.files, err = newFileWatch(); err != nil {
+				r.o.Log.Warn("FILE_CHECK files are looked at every delay_loop only", "err", err)
+			}
+		}
+		w := r.files
+		r.wg.Go(func() { c.runFile(w, c.cfg.File.Path) })
+		return
+	}
 	c.st.Next = time.Now().Add(first)
-	r.wg.Add(1)
-	go func() {
-		defer r.wg.Done()
-		c.run(first)
-	}()
+	r.wg.Go(func() { c.run(first) })
 }
 
 // Wait returns when the goroutines of all checkers that were told to end have ended. A script that does not end by itself
@@ -286,6 +306,9 @@ func (c *checker) stop() {
 func (c *checker) run(first time.Duration) {
 	t := time.NewTimer(first)
 	defer t.Stop()
+	if p, ok := c.p.(io.Closer); ok {
+		defer p.Close()
+	}
 	for {
 		select {
 		case <-c.done:
