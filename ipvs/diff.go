@@ -25,16 +25,21 @@ func (k ServiceKey) Normal() ServiceKey {
 	return k
 }
 
-// Compare orders keys for people: addresses before marks, IPv4 before IPv6, then by protocol, address and port, or by mark.
+// Compare orders keys as ipvsadm lists them: addresses before marks, marks by number, IPv4 before IPv6, then by protocol, address
+// and port.
 func (k ServiceKey) Compare(o ServiceKey) int {
 	return cmp.Or(
-		cmp.Compare(min(k.FWMark, 1), min(o.FWMark, 1)),
-		cmp.Compare(k.Family, o.Family),
 		cmp.Compare(k.FWMark, o.FWMark),
+		cmp.Compare(k.Family, o.Family),
 		cmp.Compare(k.Protocol, o.Protocol),
 		k.Addr.Compare(o.Addr),
 		cmp.Compare(k.Port, o.Port),
 	)
+}
+
+// Compare orders keys by address, IPv4 first, and port.
+func (k DestKey) Compare(o DestKey) int {
+	return cmp.Or(k.Addr.Compare(o.Addr), cmp.Compare(k.Port, o.Port))
 }
 
 // Normal returns the key with an IPv4 address as such.
