@@ -58,6 +58,12 @@ func (l *loader) physical(raw string, pos Pos) {
 	}
 	switch {
 	case l.def != nil:
+		switch {
+		case strings.HasSuffix(raw, "\\") && !strings.HasSuffix(t.s, "\\"):
+			l.warn(t.pos(len(t.s)), "definition-ended", fmt.Sprintf(`the comment takes the "\" along: the definition of $%s ends here`, l.def.name))
+		case t.s == "" && len(l.def.lines) > 0:
+			l.warn(pos, "definition-ended", fmt.Sprintf("an empty line ends the definition of $%s", l.def.name))
+		}
 		l.continueDefinition(t)
 	case t.s != "":
 		if strings.HasSuffix(t.s, "\\") && (t.s[0] != '$' || !definitionStart(t.s)) {
@@ -97,8 +103,7 @@ func active(s string) bool {
 // last word, which then rarely is a good one.
 func (l *loader) glue(t text) text {
 	end := len(t.s) - 1
-	l.diags = append(l.diags, Diagnostic{Pos: t.pos(end), Severity: Warning, Code: "line-continuation",
-		Message: `a "\" at the end continues a line only in the definition of a parameter: it becomes part of the last word`})
+	l.warn(t.pos(end), "line-continuation", `a "\" at the end continues a line only in the definition of a parameter: it becomes part of the last word`)
 	k := end
 	for k > 0 && isSpace(t.s[k-1]) {
 		k--

@@ -317,6 +317,9 @@ func (p *parser) scan() scanned {
 				}
 				break
 			}
+			if w.brace >= 0 {
+				p.report(p.src.place(p.line, w.brace), "brace-in-single-quotes", "a brace within single quotes, which do not keep it: use double quotes")
+			}
 			if w.undef {
 				p.report(pos, "undefined-parameter", "a parameter that is not defined")
 			}

@@ -27,24 +27,25 @@ var (
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r' }
 
-// scanned is a word that was split off.
+// scannedWord is a word that was split off.
 type scannedWord struct {
 	text   string
 	quoted bool
 	end    int  // the byte behind it
 	open   int  // the quote without a match, -1 without
+	brace  int  // a brace within single quotes, -1 without
 	undef  bool // it holds a `${NAME}`, which no parameter replaced
 }
 
 // scanWord splits off the word of s that begins at byte i, which is neither space nor brace.
 func scanWord(s string, i int) scannedWord {
-	w := scannedWord{end: i, open: -1}
+	w := scannedWord{end: i, open: -1, brace: -1}
 	if s[i] == '"' {
 		n := strings.IndexByte(s[i+1:], '"')
 		if n < 0 {
-			return scannedWord{end: len(s), open: i}
+			return scannedWord{end: len(s), open: i, brace: -1}
 		}
-		return scannedWord{text: s[i+1 : i+1+n], quoted: true, end: i + n + 2, open: -1}
+		return scannedWord{text: s[i+1 : i+1+n], quoted: true, end: i + n + 2, open: -1, brace: -1}
 	}
 	for w.end < len(s) && !ends[s[w.end]] {
 		w.end++
@@ -57,40 +58,40 @@ func scanWord(s string, i int) scannedWord {
 	return w
 }
 
-// reference is the length of the `{NAME}` of a `${NAME}` whose brace is s[i], 0 if there is none.
+// reference is the length of the rest of a `${NAME}` whose brace is s[i], 0 if there is none.
 func reference(s string, i int) int {
 	if i == 0 || i >= len(s) || s[i] != '{' || s[i-1] != '$' {
 		return 0
 	}
-	end := nameEnd(s, i+1)
-	if end == i+1 || end == len(s) || s[end] != '}' {
-		return 0
+	if u, ok := nextUse(s[:min(len(s), i+maxLine)], i-1); ok && u.at == i-1 {
+		return u.end - i
 	}
-	return end + 1 - i
+	return 0
 }
 
-// scanShellWord does what scanWord does, by the rules of the shell. Braces end a word within single quotes too.
+// scanShellWord does what scanWord does, by the rules of the shell.
 func scanShellWord(s string, i int) scannedWord {
 	start := i
 	for i < len(s) && !shellEnds[s[i]] {
 		i++
 	}
 	if i == len(s) || isSpace(s[i]) || s[i] == '}' || s[i] == '{' && reference(s, i) == 0 {
-		return scannedWord{text: s[start:i], end: i, open: -1} // the common word: no copy
+		return scannedWord{text: s[start:i], end: i, open: -1, brace: -1} // the common word: no copy
 	}
-	w := scannedWord{open: -1}
+	w := scannedWord{open: -1, brace: -1}
 	b := append(make([]byte, 0, len(s)-start), s[start:i]...)
 	var quote byte
 	for i < len(s) {
 		c := s[i]
 		switch {
-		case quote != '"' && (c == '{' || c == '}'):
-			if n := reference(s, i); n > 0 {
-				b = append(b, s[i:i+n]...)
-				i += n
-				w.undef = w.undef || quote == 0
-				continue
-			}
+		case quote == 0 && reference(s, i) > 0:
+			n := reference(s, i)
+			b = append(b, s[i:i+n]...)
+			i += n
+			w.undef = true
+		case quote == '\'' && (c == '{' || c == '}') && w.brace < 0:
+			w.brace = i
+		case quote == 0 && (c == '{' || c == '}'):
 			w.text, w.end = string(b), i
 			return w
 		case quote == 0 && isSpace(c):

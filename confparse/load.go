@@ -90,6 +90,11 @@ func (l *loader) report(pos Pos, code Code, message string) {
 	l.diags = append(l.diags, Diagnostic{Pos: pos, Severity: Error, Code: code, Exit: ExitConfig, Message: message})
 }
 
+// warn says something that leaves the status of a configuration test alone.
+func (l *loader) warn(pos Pos, code Code, message string) {
+	l.diags = append(l.diags, Diagnostic{Pos: pos, Severity: Warning, Code: code, Message: message})
+}
+
 // fileProblem reports what keeps a configuration from being read at all: a start with it ends, a reload is refused.
 func (l *loader) fileProblem(code Code, message string) {
 	l.diags = append(l.diags, Diagnostic{Severity: Error, Code: code, Exit: ExitConfig, Message: message, FatalAtStart: true})

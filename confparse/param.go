@@ -19,7 +19,6 @@ type param struct {
 type definition struct {
 	name  string
 	lines []text
-	pos   Pos
 }
 
 func isNameByte(c byte) bool {
@@ -46,17 +45,14 @@ func (l *loader) define(t text) bool {
 		return false
 	}
 	end := nameEnd(t.s, 1)
-	l.def = &definition{name: t.s[1:end], pos: t.pos(0)}
+	l.def = &definition{name: t.s[1:end]}
 	l.continueDefinition(t.sub(end+1, len(t.s)))
 	return true
 }
 
 // continueDefinition adds a line without its comment to the definition; one without a backslash at its end is the last.
 func (l *loader) continueDefinition(t text) {
-	if t = t.trim(); t.s == "" && len(l.def.lines) > 0 {
-		l.diags = append(l.diags, Diagnostic{Pos: t.pos(0), Severity: Warning, Code: "definition-ended", Opened: l.def.pos,
-			Message: fmt.Sprintf("an empty line, or a comment, ends the definition of $%s", l.def.name)})
-	}
+	t = t.trim()
 	more := strings.HasSuffix(t.s, "\\")
 	if more {
 		t = t.sub(0, len(t.s)-1).trim()

@@ -16,7 +16,7 @@ func dumpTree(b *strings.Builder, blk *Block, depth int) {
 			if i > 0 {
 				b.WriteByte(' ')
 			}
-			if w.Quoted || w.Text == "" || strings.ContainsAny(w.Text, " {}\"\\\n\t") {
+			if w.Quoted || w.Text == "" || strings.ContainsFunc(w.Text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}"\`, r) }) {
 				fmt.Fprintf(b, "%q", w.Text)
 			} else {
 				b.WriteString(w.Text)
@@ -40,11 +40,4 @@ func parseText(t testing.TB, text string) (*Source, *Block, Diagnostics) {
 	src, diags := Load(path, LoadOptions{ConfigID: "main"})
 	tree, more := Parse(src)
 	return src, tree, append(diags, more...)
-}
-
-func TestParseFirst(t *testing.T) {
-	src, tree, diags := parseText(t, "global_defs{\n router_id \"a b\"  # x\n}\nvrrp_instance VI_1\n{\n$P=10.${Q}\n$Q=1\n @main priority ${P}.2\n T { a b } c}\n")
-	var b strings.Builder
-	dumpTree(&b, tree, 0)
-	t.Log(src.Text(), b.String(), diags)
 }

@@ -17,7 +17,8 @@ func (s Severity) String() string {
 	return "error"
 }
 
-// Sorted returns the diagnostics in the order in which the text was read, each once. Complaints about the text as a whole come last.
+// Sorted returns the diagnostics in the order in which the text was read, each once for a place in a file. Complaints about the text
+// as a whole come last.
 func (d Diagnostics) Sorted(src *Source) Diagnostics {
 	type keyed struct {
 		path []Pos
@@ -43,14 +44,22 @@ func (d Diagnostics) Sorted(src *Source) Diagnostics {
 		}
 		return cmp.Compare(len(a.path), len(b.path))
 	})
+	// A place in a parameter that is used twice is one place.
+	type place struct {
+		file      int32
+		line, col int32
+		code      Code
+		message   string
+	}
+	seen := make(map[place]bool, len(list))
 	out := make(Diagnostics, 0, len(list))
 	for _, k := range list {
-		same := func(e Diagnostic) bool { return e.Pos == k.d.Pos && e.Code == k.d.Code && e.Message == k.d.Message }
-		again := false
-		for i := len(out) - 1; i >= 0 && out[i].Pos == k.d.Pos && !again; i-- {
-			again = same(out[i])
+		key := place{file: -1, line: k.d.Pos.Line, col: k.d.Pos.Col, code: k.d.Code, message: k.d.Message}
+		if len(k.path) > 0 {
+			key.file = src.origins[k.d.Pos.Origin].file
 		}
-		if !again {
+		if !seen[key] {
+			seen[key] = true
 			out = append(out, k.d)
 		}
 	}

@@ -67,6 +67,7 @@ func (r *roundScanner) Next() (lexer.Token, error) {
 	if r.want && (start == len(r.s) || r.s[start] != '{') {
 		for r.at < len(r.s) && strings.IndexByte(",{}", r.s[r.at]) < 0 {
 			r.at++
+			r.at += reference(r.s, r.at)
 		}
 		r.want = false
 		word := strings.TrimRight(r.s[start:r.at], " \t\v\f\r")
@@ -224,7 +225,7 @@ func (l *loader) list(spec *roundSpec, args, rest text) error {
 	}
 	for _, v := range spec.Values {
 		if len(v.Words) > len(spec.Vars.Words) {
-			return fmt.Errorf("%d values for %d names", len(v.Words), len(spec.Vars.Words))
+			return fmt.Errorf("%d values where there are names for %d", len(v.Words), len(spec.Vars.Words))
 		}
 	}
 	for _, v := range spec.Values {
