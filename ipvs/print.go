@@ -238,3 +238,19 @@ func (t Table) String() string {
 	}
 	return b.String()
 }
+
+// String is the role in a word.
+func (r SyncRole) String() string {
+	switch r {
+	case SyncMaster:
+		return "master"
+	case SyncBackup:
+		return "backup"
+	}
+	return "no"
+}
+
+// String is the daemon as `ipvsadm -L --daemon` prints it.
+func (d SyncDaemon) String() string {
+	return fmt.Sprintf("%s sync daemon (mcast=%s, syncid=%d, maxlen=%d, group=%s, port=%d, ttl=%d)", d.Role, d.Iface, d.ID, d.MaxLen, d.Group, d.Port, d.TTL)
+}

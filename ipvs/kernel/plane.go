@@ -61,7 +61,10 @@ func (p *Plane) resolve(ctx context.Context) error {
 		out, merr := exec.CommandContext(ctx, "modprobe", "ip_vs").CombinedOutput()
 		if id, err = p.sock.familyID(ctx); errors.Is(err, unix.ENOENT) {
 			if merr != nil {
-				return fmt.Errorf("%w: modprobe: %w %s", ErrNoIPVS, merr, strings.TrimSpace(string(out)))
+				if text := strings.TrimSpace(string(out)); text != "" {
+					merr = errors.New(text)
+				}
+				return fmt.Errorf("%w; modprobe ip_vs: %w", ErrNoIPVS, merr)
 			}
 			return ErrNoIPVS
 		}

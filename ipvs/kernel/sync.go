@@ -7,22 +7,11 @@ import (
 	"releve/ipvs"
 )
 
-// roleName is for error messages.
-func roleName(r ipvs.SyncRole) string {
-	switch r {
-	case ipvs.SyncMaster:
-		return "master"
-	case ipvs.SyncBackup:
-		return "backup"
-	}
-	return fmt.Sprintf("role %d", r)
-}
-
 // StartSync starts the daemon of one role; the other role is not touched, both can run.
 func (p *Plane) StartSync(ctx context.Context, d ipvs.SyncDaemon) error {
 	err := p.again(ctx, func() error { return p.ask(ctx, cmdNewDaemon, func(o *packer) { packDaemon(o, d) }) })
 	if err != nil {
-		return fmt.Errorf("start the %s sync daemon on %s: %w", roleName(d.Role), d.Iface, syncReason(err))
+		return fmt.Errorf("start the %s sync daemon on %s: %w", d.Role, d.Iface, syncReason(err))
 	}
 	return nil
 }
@@ -59,7 +48,7 @@ func (p *Plane) StopSync(ctx context.Context, role ipvs.SyncRole) error {
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("stop the %s sync daemon: %w", roleName(role), syncReason(err))
+		return fmt.Errorf("stop the %s sync daemon: %w", role, syncReason(err))
 	}
 	return nil
 }
