@@ -27,6 +27,8 @@ type Options struct {
 	Width    int
 	// Input makes the demo wait for a line before each step and take commands; nil: it goes on by itself.
 	Input io.Reader
+	// Patience stretches the time limits, for machines that are busy with other things; zero is 1.
+	Patience float64
 	// Log shows the lines of the directors in the timeline.
 	Log bool
 }
@@ -43,11 +45,15 @@ type demo struct {
 	lines  <-chan string
 	traf   *lab.Traffic
 	start  time.Time
+	asking time.Time // when the client began
+	asked  time.Time // and when it ended; zero: it has not
+	now    string    // the present step
 	checks []check
 }
 
 // check is the verdict on one expectation.
 type check struct {
+	step  string
 	what  string
 	limit time.Duration // zero: a fact, not a matter of time
 	took  time.Duration
@@ -120,6 +126,7 @@ func (d *demo) expect(what string, limit time.Duration, ok func() bool) error {
 }
 
 func (d *demo) expectSince(from time.Time, what string, limit time.Duration, ok func() bool, note func() string) error {
+	limit = d.within(limit)
 	c := check{what: what, limit: limit}
 	give := from.Add(limit + max(limit, 5*time.Second))
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -166,6 +173,7 @@ func (d *demo) fact(what string, ok bool, note string) {
 }
 
 func (d *demo) note(c check) {
+	c.step = d.now
 	d.checks = append(d.checks, c)
 	d.view.check(c)
 }

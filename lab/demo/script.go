@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -45,6 +46,7 @@ func (d *demo) begin() error {
 	if err := d.expect("both directors have the three servers in their table", 3*time.Second, d.bothServe(0, 1, 2)); err != nil {
 		return err
 	}
+	d.asking = time.Now()
 	if d.traf, err = d.client.Traffic(public.String()+":80", askEvery, askTimeout); err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ func (d *demo) lb2TakesOver(from time.Time) error {
 		return err
 	}
 	r := d.traf.Since(from)
-	d.fact("the client waits no longer than that", r.Longest() < takeover, d.outage(r))
+	d.fact("the client waits no longer than that", r.Longest() < d.within(takeover), d.outage(r))
 	return nil
 }
 
@@ -174,7 +176,7 @@ func (d *demo) lb1TakesBack() error {
 		return err
 	}
 	r := d.traf.Since(from)
-	d.fact("the client hardly notices", r.Longest() < 700*time.Millisecond, d.outage(r))
+	d.fact("the client hardly notices", r.Longest() < d.within(700*time.Millisecond), d.outage(r))
 	return nil
 }
 
@@ -199,6 +201,11 @@ func (d *demo) powerBack() error {
 	return d.lb1TakesBack()
 }
 
+// within is a limit for this machine.
+func (d *demo) within(limit time.Duration) time.Duration {
+	return time.Duration(float64(limit) * cmp.Or(d.o.Patience, 1))
+}
+
 func (d *demo) outage(r lab.Report) string {
 	return fmt.Sprintf("%d ms without service, %d of %d requests failed", r.Lost().Milliseconds(), r.Failed, r.Asked)
 }
@@ -208,7 +215,8 @@ func (d *demo) end() error {
 		return err
 	}
 	d.traf.Stop()
-	from := time.Now()
+	d.asked = time.Now()
+	from := d.asked
 	status := [2]int{-1, -1}
 	done := make(chan int, 2)
 	for i, x := range d.directors {
@@ -296,15 +304,19 @@ func (d *demo) summary() {
 	v := d.view
 	v.line("")
 	v.line(v.paint(bold, "What was expected"))
-	missed := 0
+	missed, step := 0, ""
 	for _, c := range d.checks {
-		v.line("  " + v.verdict(c))
+		if c.step != step {
+			step = c.step
+			v.line("  " + step)
+		}
+		v.line("    " + v.verdict(c))
 		if c.verdict() != "seen" {
 			missed++
 		}
 	}
 	if d.traf != nil {
-		r := d.traf.Since(d.start)
+		r := d.traf.Between(d.asking, d.until())
 		v.line("")
 		v.line(v.paint(bold, "What the client saw"))
 		v.line(fmt.Sprintf("  %d requests in %.1f s: %s", r.Asked, r.Time.Seconds(), d.distribution(r)))
@@ -329,6 +341,7 @@ func (d *demo) summary() {
 
 // step announces a step, and waits for the person at the keyboard if there is one.
 func (d *demo) step(text string) error {
+	d.now = text
 	if d.lines == nil {
 		d.view.step(text)
 		return d.ctx.Err()
@@ -416,4 +429,12 @@ func (d *demo) command(words []string) error {
 		}
 	}
 	return nil
+}
+
+// until is the end of the client's time: now, as long as it asks.
+func (d *demo) until() time.Time {
+	if d.asked.IsZero() {
+		return time.Now()
+	}
+	return d.asked
 }
