@@ -409,7 +409,7 @@ func (d *director) kill() error {
 // powerOff ends everything on it and pulls its cables. powerOn is the machine after its start: cables in, no addresses but its
 // own, no table.
 func (d *director) powerOff() error {
-	return errors.Join(d.Cut("enp0s3"), d.Cut("enp0s8"), d.kill())
+	return errors.Join(d.kill(), d.Cut("enp0s3"), d.Cut("enp0s8"))
 }
 
 func (d *director) powerOn() error {
@@ -487,8 +487,9 @@ func (s *stage) weights(d *director) string {
 		return "no server left"
 	}
 	var out []string
-	for i := range svc.Dests {
-		r := &svc.Dests[i]
+	dests := slices.SortedFunc(slices.Values(svc.Dests), func(a, b ipvs.Dest) int { return a.Addr.Compare(b.Addr) })
+	for i := range dests {
+		r := &dests[i]
 		out = append(out, fmt.Sprintf("%s weight %d: %d", s.serverName(r.Addr), r.Weight, r.Stats.Conns))
 	}
 	return strings.Join(out, "   ")
