@@ -20,6 +20,7 @@ var tools = map[string][2]string{
 	"ipvsadm":    {"ipvsadm", "ipvsadm"},
 	"qemu":       {"qemu-system-x86_64", "qemu-system-x86"},
 	"curl":       {"curl", "curl"},
+	"bird":       {"bird", "bird2"},
 	"ip":         {"ip", "iproute2"},
 	"nft-tool":   {"nft", "nftables"},
 }
