@@ -373,7 +373,7 @@ func (p *interp) addresses(vi *rawInstance) {
 		c.Rules = append(c.Rules, r.r)
 	}
 	if len(c.VIPs) == 0 && !c.NoVIPs {
-		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "no-vip", Exit: ExitConfig, FatalAtStart: c.Version == 3,
+		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "no-vip", Exit: ExitConfig, FatalAtStart: c.Version == 3 || vi.badVIPs,
 			Message: vi.name + ": no virtual_ipaddress; no_virtual_ipaddress says that it is on purpose"})
 	}
 }

@@ -15,6 +15,8 @@ const addressItem = "ADDRESS[/MASK] [brd ADDRESS|+|-] [dev INTERFACE] [use_vmac]
 var vipTable = &Table{Name: "virtual_ipaddress", Item: addressItem, item: func(p *interp, s *Statement) {
 	if a, ok := p.address(s, false); ok {
 		p.vi.vips = append(p.vi.vips, a)
+	} else {
+		p.vi.badVIPs = true
 	}
 }}
 

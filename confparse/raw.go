@@ -187,6 +187,7 @@ type rawInstance struct {
 	hmacPos          Pos
 	active           field[int]
 	vips, evips      []rawAddress
+	badVIPs          bool // some could not be read
 	routes           []rawRoute
 	rules            []rawRule
 	noPreempt        field[bool]

@@ -170,7 +170,7 @@ func foreground(t *testing.T, w which, conf string, args ...string) *daemon {
 		d.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-d.done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(15 * time.Second):
 			d.cmd.Process.Kill()
 			t.Error("the daemon did not end within 10 s after SIGTERM")
 		}
