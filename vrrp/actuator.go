@@ -14,8 +14,6 @@ import (
 	"releve/vrrp/vip"
 )
 
-const levelInfo = slog.LevelInfo
-
 // kernel is what the actuator does to the machine; *vip.Kernel in real life.
 type kernel interface {
 	Apply([]vip.Change) []error
@@ -124,14 +122,14 @@ func (a *actuator) notify(ev Event) { a.put(job{ev: &ev}) }
 
 // take adds the addresses of an instance.
 func (a *actuator) take(p *plan) {
-	a.say(levelInfo, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
+	a.say(slog.LevelInfo, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
 	a.put(job{changes: p.add, plan: p})
 }
 
 // drop removes them.
 func (a *actuator) drop(p *plan, loud bool) {
 	if loud {
-		a.say(levelInfo, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
+		a.say(slog.LevelInfo, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
 	}
 	a.put(job{changes: p.del, plan: p})
 }

@@ -26,7 +26,7 @@ func (e *Engine) prepare(cfg *Config, have map[socketKey]bool) (_ *setup, err er
 	if err := validate(cfg); err != nil {
 		return nil, err
 	}
-	table, err := e.watch.list()
+	table, err := e.links()
 	if err != nil {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
 	}
@@ -34,7 +34,7 @@ func (e *Engine) prepare(cfg *Config, have map[socketKey]bool) (_ *setup, err er
 	defer func() {
 		if err != nil {
 			for _, o := range s.sockets {
-				_ = o.file.Close()
+				o.close()
 			}
 		}
 	}()
@@ -52,7 +52,7 @@ func (e *Engine) prepare(cfg *Config, have map[socketKey]bool) (_ *setup, err er
 		if have[key] || s.sockets[key] != nil {
 			continue
 		}
-		sock, err := openSocket(key, c.Iface)
+		sock, err := e.open(key, c.Iface)
 		if err != nil {
 			if se := (*SetupError)(nil); errors.As(err, &se) {
 				se.Instance = c.Name
@@ -178,7 +178,6 @@ func (e *Engine) commit(next *setup) {
 	before := e.byName
 	e.cfg, e.byName = next.cfg, map[string]*instance{}
 	list := make([]*instance, 0, len(next.cfg.Instances))
-	var fresh []*instance
 	type change struct {
 		in  *instance
 		old *plan
@@ -192,7 +191,6 @@ func (e *Engine) commit(next *setup) {
 		}
 		if in == nil {
 			in = e.newInstance(id, c)
-			fresh = append(fresh, in)
 		} else {
 			delete(before, c.Name)
 			changed = append(changed, change{in, in.plan})
@@ -211,20 +209,23 @@ func (e *Engine) commit(next *setup) {
 		in.m.ID = id
 	}
 	e.regroup(next.cfg)
+	e.watchObjects(next.cfg)
 	for _, ch := range changed {
 		e.alter(ch.in, ch.old)
 	}
 	for k, s := range e.sockets {
 		if s.refs == 0 {
-			_ = s.file.Close()
+			s.close()
 			delete(e.sockets, k)
 			delete(e.readers, s)
 		}
 	}
 	if e.started {
 		e.act.statics(gone(oldStatics, e.staticChanges(false)), e.staticChanges(true))
-		for _, in := range fresh {
-			e.startInstance(in)
+		for _, in := range e.instances {
+			if in.m.State() == machine.Init {
+				e.tryStart(in)
+			}
 		}
 	}
 }
@@ -255,9 +256,24 @@ func (e *Engine) newInstance(id int, c *InstanceConfig) *instance {
 func (e *Engine) alter(in *instance, was *plan) {
 	in.adopt()
 	in.plan = e.plan(in, was.term)
-	prio := in.priority()
-	e.actions = in.m.Reconfigure(machineConfig(in.cfg, e.cfg, in.src), prio, e.actions[:0])
+	clear(in.weights)
+	e.actions = in.m.Reconfigure(machineConfig(in.cfg, e.cfg, in.src), in.m.Priority(), e.actions[:0])
 	e.perform(e.actions)
+	if in.m.State() == machine.Init {
+		return
+	}
+	// New faults first: an instance that exchanges one for another must not recover in between.
+	e.ownFaults(in)
+	e.evaluate(in)
+	keep := map[string]bool{}
+	for _, d := range e.dependencies(in) {
+		keep[d.label()] = true
+	}
+	for why := range in.faults {
+		if !keep[why] && !ownFault(why) {
+			e.fault(in, why, false)
+		}
+	}
 	if in.m.State() != machine.Master {
 		// An address that is not configured any more cannot be there, unless somebody else put it there.
 		return

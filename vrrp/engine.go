@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"releve/script"
 	"releve/vrrp/batch"
 	"releve/vrrp/machine"
 	"releve/vrrp/vip"
@@ -22,6 +23,8 @@ type Options struct {
 	Notify func(Event)
 	// Sync drives the IPVS sync daemon; nil: lvs_sync_daemon is ignored.
 	Sync SyncControl
+	// Scripts runs vrrp_scripts; nil: one with default settings.
+	Scripts *script.Runner
 	// Resume names the instances that were MASTER when the predecessor of this process died. They go on as MASTER with an advert
 	// at once and keep their addresses; without it an instance removes what a predecessor left and waits its down timer.
 	Resume map[string]bool
@@ -90,6 +93,8 @@ type Engine struct {
 	alarm   alarm
 	act     *actuator
 	watch   *watcher
+	links   func() (map[int]*iface, error)
+	open    func(socketKey, string) (*socket, error)
 	done    chan struct{} // closed when the owner ends
 	wg      sync.WaitGroup
 	reload  sync.Mutex
@@ -106,7 +111,10 @@ type Engine struct {
 	actions   []machine.Action
 	advert    wire.Advert
 	packet    wire.Packet
-	started   bool
+	objects   map[objectKey]*object
+	ctx       context.Context // of the watchers of objects
+	running   bool            // Run was called
+	started   bool            // instances were started
 	stopping  bool
 	unknown   uint64 // adverts of VRIDs not configured
 	nextAlarm time.Duration
@@ -122,6 +130,9 @@ func New(cfg *Config, o Options) (*Engine, error) {
 	if o.Notify == nil {
 		o.Notify = func(Event) {}
 	}
+	if o.Scripts == nil {
+		o.Scripts = script.NewRunner(script.Settings{})
+	}
 	e := newEngine(o)
 	kernel, err := vip.Open()
 	if err != nil {
@@ -136,7 +147,8 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		e.release()
 		return nil, &SetupError{Kind: NoSocket, Op: "prepare timers", Err: err}
 	}
-	table, err := e.watch.list()
+	e.links, e.open = e.watch.list, openSocket
+	table, err := e.links()
 	if err != nil {
 		e.release()
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
@@ -164,7 +176,7 @@ func newEngine(o Options) *Engine {
 // release closes what New opened.
 func (e *Engine) release() {
 	for _, s := range e.sockets {
-		_ = s.file.Close()
+		s.close()
 	}
 	if e.watch != nil {
 		e.watch.close()
@@ -191,6 +203,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, s := range e.sockets {
 		e.listen(s)
 	}
+	objects, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	e.ctx, e.running = objects, true
+	e.runObjects()
 	var begin <-chan time.Time
 	if d := e.startDelay(); d > 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))
@@ -289,7 +305,7 @@ func (e *Engine) begin() {
 	}
 	e.act.statics(nil, e.staticChanges(true))
 	for _, in := range e.instances {
-		e.startInstance(in)
+		e.tryStart(in)
 	}
 }
 
@@ -310,7 +326,7 @@ func (e *Engine) finish() {
 	}
 	close(e.done)
 	for _, s := range e.sockets {
-		_ = s.file.Close()
+		s.close()
 	}
 	clear(e.sockets)
 	if e.watch != nil {

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"releve/vrrp/machine"
@@ -81,7 +82,7 @@ func (e *Engine) notify(in *instance, a *machine.Action) {
 		ev.What, ev.Cause = "STOP", "stop"
 	}
 	e.act.notify(ev)
-	if sd := e.cfg.SyncDaemon; sd != nil && sd.Instance == in.cfg.Name && in.group == nil {
+	if sd := e.cfg.SyncDaemon; sd != nil && a.State != machine.Init && sd.Instance == in.cfg.Name && in.group == nil {
 		e.act.sync(sd, a.State == machine.Master, in.cfg.VRID)
 	}
 }
@@ -96,12 +97,12 @@ func (e *Engine) notifyGroup(a *machine.Action) {
 	if a.State == machine.Init {
 		ev.What = "STOP"
 	}
-	if a.Why != machine.Starting {
-		e.act.say(levelInfo, fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", g.cfg.Name, a.State))
+	if a.State != machine.Init && a.Why != machine.Starting {
+		e.act.say(slog.LevelInfo, fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", g.cfg.Name, a.State))
 	}
 	e.act.notify(ev)
 	sd := e.cfg.SyncDaemon
-	if sd == nil || len(g.members) == 0 {
+	if sd == nil || a.State == machine.Init || len(g.members) == 0 {
 		return
 	}
 	for _, in := range g.members {

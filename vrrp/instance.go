@@ -25,8 +25,6 @@ type instance struct {
 	// faults are the reasons for FAULT that hold now; weights what tracked objects add to the priority.
 	faults  map[string]bool
 	weights map[string]int
-	// pending are objects whose first result the start waits for.
-	pending map[string]bool
 
 	out      sending
 	verifier *wire.Verifier

@@ -14,9 +14,8 @@ import (
 	"releve/vrrp/vip"
 )
 
-// startInstance begins an instance with the faults that hold already.
+// startInstance begins an instance.
 func (e *Engine) startInstance(in *instance) {
-	e.ownFaults(in)
 	kind := machine.Start
 	if e.o.Resume[in.cfg.Name] {
 		kind = machine.Resume
@@ -26,6 +25,9 @@ func (e *Engine) startInstance(in *instance) {
 
 // fault sets or clears one reason for FAULT and steps the machine at the first and after the last.
 func (e *Engine) fault(in *instance, why string, on bool) {
+	if in.faults[why] == on {
+		return
+	}
 	was := len(in.faults)
 	if on {
 		in.faults[why] = true
@@ -46,12 +48,22 @@ func (e *Engine) ownFaults(in *instance) {
 	if i == nil {
 		return
 	}
-	e.fault(in, "interface "+in.cfg.Iface+" is down", !i.up && !in.cfg.DontTrackPrimary)
+	e.fault(in, linkFault+in.cfg.Iface+" is down", !i.up && !in.cfg.DontTrackPrimary)
 	family := "IPv4"
 	if in.cfg.IPv6 {
 		family = "IPv6"
 	}
-	e.fault(in, "interface "+in.cfg.Iface+" has no "+family+" address", !in.src.IsValid())
+	e.fault(in, addrFault+family+" address on "+in.cfg.Iface, !in.src.IsValid())
+}
+
+// Beginnings of the faults that ownFaults finds, to tell them from tracked objects.
+const (
+	linkFault = "link "
+	addrFault = "no "
+)
+
+func ownFault(why string) bool {
+	return strings.HasPrefix(why, linkFault) || strings.HasPrefix(why, addrFault)
 }
 
 // refresh takes over what changed at an interface.
@@ -86,6 +98,9 @@ func (e *Engine) onLink(st iface, removed bool) {
 	}
 	if i == nil {
 		e.ifaces[st.index] = &st
+		if key := (objectKey{trackIface, st.name}); e.objects[key] != nil {
+			e.onObject(key, st.up, 0, "interface "+st.name)
+		}
 		return
 	}
 	mac := slices.Equal(i.mac, st.mac)
@@ -108,6 +123,9 @@ func (e *Engine) onLink(st iface, removed bool) {
 	}
 	if was != i.up || !mac {
 		e.refresh(i)
+	}
+	if key := (objectKey{trackIface, i.name}); was != i.up && e.objects[key] != nil {
+		e.onObject(key, i.up, 0, "interface "+i.name)
 	}
 }
 
@@ -172,7 +190,7 @@ func (e *Engine) check(in *instance, lost vip.Present) {
 
 // resync reads everything again after the kernel dropped updates.
 func (e *Engine) resync() {
-	table, err := e.watch.list()
+	table, err := e.links()
 	if err != nil {
 		e.act.say(slog.LevelError, "interfaces not read after lost netlink updates", slog.Any("err", err))
 		return

@@ -150,6 +150,7 @@ func (e *Engine) remark(in *instance, a *machine.Action) {
 	case machine.Suspended:
 		e.say(in, fmt.Sprintf("timer noticed %s late, listening before deciding", a.Late.Round(time.Millisecond)))
 	case machine.GroupWaits:
+		e.say(in, "Receive advertisement timeout")
 		e.act.say(slog.LevelDebug, fmt.Sprintf("(%s) waits for the other members of its sync group", in.cfg.Name))
 	}
 }

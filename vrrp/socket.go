@@ -34,6 +34,7 @@ type socket struct {
 	groups map[netip.Addr]int
 	out    batch.Writer
 	queued []*instance
+	send   func(*batch.Writer) (failed int, err error)
 	failed int // sends failed since the last success
 }
 
@@ -96,7 +97,14 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{}}, nil
+	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{},
+		send: func(w *batch.Writer) (int, error) { return w.Flush(fd) }}, nil
+}
+
+func (s *socket) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+	}
 }
 
 func socketErrorKind(err error) SetupErrorKind {
@@ -130,6 +138,9 @@ func (s *socket) leave(group netip.Addr) {
 }
 
 func (s *socket) membership(group netip.Addr, in bool) error {
+	if s.file == nil {
+		return nil
+	}
 	if s.key.v6 {
 		opt := unix.IPV6_LEAVE_GROUP
 		if in {
@@ -187,7 +198,7 @@ func (s *socket) flush() error {
 		s.queued[i] = nil
 	}
 	s.queued = s.queued[:0]
-	n, err := s.out.Flush(s.fd)
+	n, err := s.send(&s.out)
 	if err == nil {
 		s.failed = 0
 		return nil

@@ -40,6 +40,12 @@ func (w *Writer) Full() bool { return w.n == Limit }
 // Len is the number of packets waiting.
 func (w *Writer) Len() int { return w.n }
 
+// Packet is queued packet i.
+func (w *Writer) Packet(i int) []byte { return unsafe.Slice(w.iovs[i].Base, w.iovs[i].Len) }
+
+// Reset forgets what is queued.
+func (w *Writer) Reset() { w.n = 0 }
+
 // AddIPv4 queues a packet that carries its own IPv4 header.
 func (w *Writer) AddIPv4(p []byte, to netip.Addr) {
 	sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&w.names[w.n]))

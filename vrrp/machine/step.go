@@ -238,11 +238,18 @@ func (m *Machine) stop(out []Action) []Action {
 		out = append(out, Action{Kind: Send, M: m, Prio: 0})
 	}
 	m.state, m.wants = Init, false
-	if m.group != nil {
-		m.group.state = Init
-	}
 	out = m.disarm(out)
-	return append(out, Action{Kind: Release, M: m, From: from}, Action{Kind: Notify, M: m, From: from, State: Init, Why: Stopping})
+	out = append(out, Action{Kind: Release, M: m, From: from}, Action{Kind: Notify, M: m, From: from, State: Init, Why: Stopping})
+	if m.group == nil {
+		return out
+	}
+	for _, o := range m.group.Members {
+		if o.state != Init {
+			return out
+		}
+	}
+	m.group.state = Init
+	return append(out, Action{Kind: NotifyGroup, G: m.group, State: Init, Why: Stopping})
 }
 
 func (m *Machine) disarm(out []Action) []Action {
