@@ -71,9 +71,9 @@ var oldRetry = Keyword{Name: "nb_get_retry", Args: args(num("COUNT", 0, 42949672
 	set: func(p *interp, u *usage) { p.ck.retry.put(u.int(0), u.pos()) }}
 
 var httpRows = []Keyword{
-	{Name: "http_protocol", Args: args(choice("PROTOCOL", "1.0", "1.0C", "1.0c", "1.1", "1.0K", "1.0k", "1.1K", "1.1k")), Default: "1.0", Room: roomCheck, Since: "2.1.0", Missing: ExitStop,
+	{Name: "http_protocol", Args: args(choice("PROTOCOL", "1.0", "1.0C", "1.0c", "1.1", "1.0K", "1.0k", "1.1K", "1.1k")), Default: "1.0", Room: roomCheck, Since: "2.1.0", Missing: ExitConfig,
 		Help: "version in the request; C adds Connection: close, K Connection: keep-alive", set: func(p *interp, u *usage) { p.ck.protocol.put(strings.ToLower(u.str(0)), u.at(0)) }},
-	{Name: "virtualhost", Args: args(word("NAME")), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "host name in requests", set: func(p *interp, u *usage) { p.ck.virtualHost.put(u.str(0), u.pos()) }},
+	{Name: "virtualhost", Args: args(word("NAME")), Default: "the real server's", Room: roomCheck, Missing: ExitConfig, Help: "host name in requests", set: func(p *interp, u *usage) { p.ck.virtualHost.put(u.str(0), u.pos()) }},
 	{Name: "fast_recovery", Args: args(boolean().opt()), Room: roomCheck, Since: "2.1.0", Help: "no pause between the pages of a server that is coming back", set: func(p *interp, u *usage) { p.ck.fastRecovery.put(u.orTrue(), u.pos()) }},
 	{Name: "url", Block: urlTable, Room: roomCheck, Help: "a page to ask for", enter: func(p *interp, u *usage) bool {
 		p.url = &rawURL{pos: u.pos()}
@@ -96,7 +96,7 @@ var httpTable = &Table{Name: "HTTP_GET", Rows: rows(connectRows, commonRows, htt
 var sslGetTable = &Table{Name: "SSL_GET", Rows: rows(connectRows, commonRows, httpRows, sniRows)}
 
 var smtpTable = &Table{Name: "SMTP_CHECK", Rows: rows(connectRows, commonRows, []Keyword{
-	{Name: "helo_name", Args: args(word("NAME")), Default: "smtpchecker.keepalived.org", Room: roomCheck, Missing: ExitStop, Help: "name in HELO", set: func(p *interp, u *usage) { p.ck.helo.put(u.str(0), u.at(0)) }},
+	{Name: "helo_name", Args: args(word("NAME")), Default: "smtpchecker.keepalived.org", Room: roomCheck, Missing: ExitConfig, Help: "name in HELO", set: func(p *interp, u *usage) { p.ck.helo.put(u.str(0), u.at(0)) }},
 	{Name: "host", Block: smtpHostTable, Room: roomCheck, Deprecated: "write one SMTP_CHECK for each host", mild: true, Help: "another host to check", enter: func(p *interp, u *usage) bool {
 		p.ck = &rawChecker{pos: u.pos(), typ: healthcheck.TypeSMTP, outer: p.ck}
 		return true
@@ -139,7 +139,7 @@ var miscTable = &Table{Name: "MISC_CHECK", Rows: rows(commonRows, []Keyword{
 })}
 
 var udpTable = &Table{Name: "UDP_CHECK", Rows: rows(connectRows, commonRows, []Keyword{
-	{Name: "payload", Args: args(word("HEX"), rest("HEX")), Default: "32 bytes of text", Room: roomCheck, Missing: ExitStop, Since: "2.2.5", Help: "bytes to send", set: func(p *interp, u *usage) {
+	{Name: "payload", Args: args(word("HEX"), rest("HEX")), Default: "32 bytes of text", Room: roomCheck, Missing: ExitConfig, Since: "2.2.5", Help: "bytes to send", set: func(p *interp, u *usage) {
 		if b, _, ok := p.hex(u, false); ok {
 			p.ck.payload.put(b, u.pos())
 		}

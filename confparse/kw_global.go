@@ -30,9 +30,9 @@ var globalRows = []Keyword{
 	// Identity, processes and files.
 	{Name: "router_id", Args: args(word("NAME")), Default: "the host name", Room: roomNotify,
 		Help: "name of this machine in mails and dumps", set: func(p *interp, u *usage) { p.raw.global.g.RouterID = u.str(0) }},
-	{Name: "tmp_config_directory", Args: args(pathArg("DIRECTORY")), Since: "2.0.21", Room: roomSupervisor, Missing: ExitStop,
+	{Name: "tmp_config_directory", Args: args(pathArg("DIRECTORY")), Since: "2.0.21", Room: roomSupervisor, Missing: ExitConfig,
 		Help: "folder for the copy of the configuration that all parts read", set: func(p *interp, u *usage) { p.raw.global.g.TmpConfigDir = u.str(0) }},
-	{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitStop,
+	{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitConfig,
 		Help: "folder for copies of configuration and state before and after each reload", set: func(p *interp, u *usage) { p.raw.global.g.ConfigSaveDir = u.str(0) }},
 	{Name: "process_names", Since: "2.1.1", Room: roomSupervisor,
 		Help: "each part shows its own process name", set: func(p *interp, u *usage) { p.raw.global.g.ProcessNames = true }},
@@ -44,20 +44,8 @@ var globalRows = []Keyword{
 		Help: "process name of the checker part", set: func(p *interp, u *usage) { p.raw.global.g.CheckerProcess.Name = u.str(0) }},
 	{Name: "bfd_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
 		Help: "process name of the BFD part", set: func(p *interp, u *usage) { p.raw.global.g.BFDProcess.Name = u.str(0) }},
-	{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitStop,
+	{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitConfig,
 		Help: "umask for files that the daemon makes", set: setUmask},
-	{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
-		Help: "how long the main process waits for its parts to end", set: func(p *interp, u *usage) {
-			p.raw.global.g.ChildWaitTime = time.Duration(u.int(0)) * time.Second
-		}},
-	{Name: "use_pid_dir", Room: roomSupervisor,
-		Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
-	{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
-		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
-	{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
-		Help: "network namespace to run in", set: func(p *interp, u *usage) { p.raw.global.g.NetNamespace = u.str(0) }},
-	{Name: "namespace_with_ipsets", Room: roomVRRP, Build: "iptables",
-		Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *usage) { p.raw.global.g.NamespaceWithIPSets = true }},
 
 	// Scripts.
 	{Name: "script_user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Room: "script", Missing: ExitStop,
@@ -69,45 +57,33 @@ var globalRows = []Keyword{
 		Help: "keep symbolic links in the paths of scripts", set: func(p *interp, u *usage) { p.raw.global.g.UseSymlinkPaths = u.orTrue() }},
 	{Name: "set_supplementary_groups", Args: args(boolean().opt()), Since: "2.4.2", Room: "script",
 		Help: "scripts get the supplementary groups of their user", set: func(p *interp, u *usage) { p.raw.global.g.SetSupplementaryGroups = u.orTrue() }},
-	{Name: "startup_script", Args: command(), Room: roomSupervisor, Missing: ExitStop,
+	{Name: "startup_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
 		Help: "command to run before any part starts", set: func(p *interp, u *usage) {
 			g := &p.raw.global
 			g.g.StartupScript = u.command()
 			p.daemonScript("startup_script", g.g.StartupScript, u, func() { g.g.StartupScript = nil })
 		}},
-	{Name: "startup_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitStop,
-		Help: "how long startup_script may run", set: func(p *interp, u *usage) {
-			if c := p.raw.global.g.StartupScript; c != nil {
-				c.Timeout = time.Duration(u.int(0)) * time.Second
-				return
-			}
-			p.bad(u.pos(), "ignored", "startup_script_timeout without a startup_script before it")
-		}},
-	{Name: "shutdown_script", Args: command(), Room: roomSupervisor, Missing: ExitStop,
+	{Name: "startup_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
+		Help: "how long startup_script may run", set: func(p *interp, u *usage) { p.raw.global.startupTimeout = u.secs(0) }},
+	{Name: "shutdown_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
 		Help: "command to run when all parts have ended", set: func(p *interp, u *usage) {
 			g := &p.raw.global
 			g.g.ShutdownScript = u.command()
 			p.daemonScript("shutdown_script", g.g.ShutdownScript, u, func() { g.g.ShutdownScript = nil })
 		}},
-	{Name: "shutdown_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitStop,
-		Help: "how long shutdown_script may run", set: func(p *interp, u *usage) {
-			if c := p.raw.global.g.ShutdownScript; c != nil {
-				c.Timeout = time.Duration(u.int(0)) * time.Second
-				return
-			}
-			p.bad(u.pos(), "ignored", "shutdown_script_timeout without a shutdown_script before it")
-		}},
+	{Name: "shutdown_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
+		Help: "how long shutdown_script may run", set: func(p *interp, u *usage) { p.raw.global.shutdownTimeout = u.secs(0) }},
 
 	// Mail.
 	{Name: "notification_email", Block: emailTable, Room: roomNotify, Help: "addresses that get mails"},
-	{Name: "notification_email_from", Args: args(word("ADDRESS")), Default: "keepalived@ and the host name", Room: roomNotify, Missing: ExitStop,
+	{Name: "notification_email_from", Args: args(word("ADDRESS")), Default: "keepalived@ and the host name", Room: roomNotify, Missing: ExitConfig,
 		Help: "sender of mails", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.From = u.str(0) }},
 	{Name: "smtp_server", Args: args(word("ADDRESS"), word("PORT").opt()), Room: roomNotify, Missing: ExitStop,
 		Help: "mail server, port 25 unless given", set: setSMTPServer},
-	{Name: "smtp_helo_name", Args: args(word("NAME")), Default: "the host name", Room: roomNotify, Missing: ExitStop,
+	{Name: "smtp_helo_name", Args: args(word("NAME")), Default: "the host name", Room: roomNotify, Missing: missingNote,
 		Help: "name in HELO", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.HeloName = u.str(0) }},
-	{Name: "smtp_connect_timeout", Args: args(secs("SECONDS", 0.001, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
-		Help: "how long a connect to the mail server may take", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.ConnectTimeout = u.dur(0) }},
+	{Name: "smtp_connect_timeout", Args: args(num("SECONDS", 0, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
+		Help: "how long a connect to the mail server may take", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.ConnectTimeout = u.secs(0) }},
 	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify,
 		Help: "mails for everything unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlert.put(u.orTrue(), u.pos()) }},
 	{Name: "smtp_alert_vrrp", Args: args(boolean().opt()), Room: roomNotify,
@@ -120,12 +96,12 @@ var globalRows = []Keyword{
 		Help: "mails only when a real server comes or goes, not for each checker", set: func(p *interp, u *usage) { p.raw.global.noCheckerEmails = true }},
 
 	// Fifos.
-	{Name: "notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitStop, Help: "fifo for all events", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.NotifyFifo, u) }},
-	{Name: "notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command that reads notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.NotifyFifo, u) }},
-	{Name: "vrrp_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitStop, Help: "fifo for events of instances and groups", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.VRRPNotifyFifo, u) }},
-	{Name: "vrrp_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command that reads vrrp_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.VRRPNotifyFifo, u) }},
-	{Name: "lvs_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitStop, Help: "fifo for events of virtual and real servers", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.LVSNotifyFifo, u) }},
-	{Name: "lvs_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command that reads lvs_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.LVSNotifyFifo, u) }},
+	{Name: "notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for all events", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.NotifyFifo, u) }},
+	{Name: "notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.NotifyFifo, u) }},
+	{Name: "vrrp_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of instances and groups", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.VRRPNotifyFifo, u) }},
+	{Name: "vrrp_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads vrrp_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.VRRPNotifyFifo, u) }},
+	{Name: "lvs_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of virtual and real servers", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.LVSNotifyFifo, u) }},
+	{Name: "lvs_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads lvs_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.LVSNotifyFifo, u) }},
 	{Name: "fifo_write_vrrp_states_on_reload", Since: "2.2.3", Room: roomNotify,
 		Help: "write the states of all instances to the fifos after a reload", set: func(p *interp, u *usage) { p.raw.global.g.FifoStatesOnReload = true }},
 }

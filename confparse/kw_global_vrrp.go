@@ -24,7 +24,7 @@ var globalVRRPRows = []Keyword{
 		}
 		p.raw.global.mcast6.put(u.addr(0), u.at(0))
 	}},
-	{Name: "default_interface", Args: args(iface("INTERFACE")), Default: "eth0", Room: roomVRRP, Missing: ExitStop, Help: "interface of static addresses that name none", set: func(p *interp, u *usage) {
+	{Name: "default_interface", Args: args(iface("INTERFACE")), Default: "eth0", Room: roomVRRP, Missing: ExitConfig, Help: "interface of static addresses that name none", set: func(p *interp, u *usage) {
 		p.raw.global.defaultIface.put(u.str(0), u.at(0))
 	}},
 	{Name: "vrrp_garp_master_delay", Args: args(num("SECONDS", 0, 86400)), Default: "5", Room: roomVRRP, Missing: ExitStop, Help: "pause before the second burst of gratuitous ARPs; 0: no second one", set: func(p *interp, u *usage) { p.raw.global.garp.delay.put(u.secs(0), u.pos()) }},
@@ -36,7 +36,7 @@ var globalVRRPRows = []Keyword{
 	{Name: "vrrp_garp_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs on an interface", set: func(p *interp, u *usage) { p.raw.global.garpInterval.put(u.dur(0), u.pos()) }},
 	{Name: "vrrp_gna_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements on an interface", set: func(p *interp, u *usage) { p.raw.global.gnaInterval.put(u.dur(0), u.pos()) }},
 	{Name: "vrrp_min_garp", Args: args(boolean().opt()), Room: roomVRRP, Help: "one gratuitous ARP for each address and no second burst", set: func(p *interp, u *usage) { p.raw.global.minGARP.put(u.orTrue(), u.pos()) }},
-	{Name: "vrrp_garp_extra_if", Args: args(rest("[all] SECONDS")), Default: "0", Room: roomVRRP, Since: "2.1.0", Missing: ExitStop, Help: "refresh addresses on other interfaces too; 0: do not", set: func(p *interp, u *usage) { p.setExtraIf(&p.raw.global.garp, u) }},
+	{Name: "vrrp_garp_extra_if", Args: args(rest("[all] SECONDS")), Default: "0", Room: roomVRRP, Since: "2.1.0", Missing: ExitConfig, Help: "refresh addresses on other interfaces too; 0: do not", set: func(p *interp, u *usage) { p.setExtraIf(&p.raw.global.garp, u) }},
 	{Name: "vrrp_down_timer_adverts", Args: args(num("COUNT", 1, 100)), Default: "3", Room: roomVRRP, Since: "2.1.3", Missing: ExitStop, Help: "missing adverts until the master counts as gone", set: func(p *interp, u *usage) { p.raw.global.downTimerAdverts.put(u.int(0), u.pos()) }},
 	{Name: "vrrp_lower_prio_no_advert", Args: args(boolean().opt()), Default: "off, unless strict", Room: roomVRRP, Help: "do not answer adverts of a lower priority", set: func(p *interp, u *usage) { p.raw.global.lowerPrioNoAdvert.put(u.orTrue(), u.pos()) }},
 	{Name: "vrrp_higher_prio_send_advert", Args: args(boolean().opt()), Default: "off", Room: roomVRRP, Help: "one more advert before giving way", set: func(p *interp, u *usage) { p.raw.global.higherPrioSendAdvert.put(u.orTrue(), u.pos()) }},
@@ -103,7 +103,7 @@ var globalVRRPRows = []Keyword{
 		}
 	}},
 	{Name: "disable_local_igmp", Room: roomVRRP, Since: "2.1.4", Help: "no membership reports for 224.0.0.0/24", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.DisableLocalIGMP = true }},
-	{Name: "vrrp_rx_bufs_policy", Args: args(word("MTU|ADVERT|NUMBER")), Room: roomVRRP, Missing: ExitStop, Help: "size of receive buffers", set: func(p *interp, u *usage) {
+	{Name: "vrrp_rx_bufs_policy", Args: args(word("MTU|ADVERT|NUMBER")), Room: roomVRRP, Missing: ExitConfig, Help: "size of receive buffers", set: func(p *interp, u *usage) {
 		b := &p.raw.global.g.Buffers
 		switch u.str(0) {
 		case "MTU", "ADVERT":
@@ -117,7 +117,7 @@ var globalVRRPRows = []Keyword{
 			b.RxPolicy, b.RxSize = "NUMBER", int(n)
 		}
 	}},
-	{Name: "vrrp_rx_bufs_multiplier", Args: args(num("COUNT", 1, 2147483647)), Default: "3", Room: roomVRRP, Missing: ExitStop, Help: "packets that a receive buffer must hold", set: func(p *interp, u *usage) { p.raw.global.g.Buffers.RxMultiplier = u.int(0) }},
+	{Name: "vrrp_rx_bufs_multiplier", Args: args(num("COUNT", 1, 2147483647)), Default: "3", Room: roomVRRP, Missing: ExitConfig, Help: "packets that a receive buffer must hold", set: func(p *interp, u *usage) { p.raw.global.g.Buffers.RxMultiplier = u.int(0) }},
 	{Name: "iproute_usr_dir", Args: args(pathArg("DIRECTORY")), Default: "/usr/share/iproute2", Room: roomParse, Since: "2.3.0", Missing: ExitStop, Help: "folder of rt_tables and its like", set: func(p *interp, u *usage) { p.raw.global.g.IPRouteUsrDir = u.str(0) }},
 	{Name: "iproute_etc_dir", Args: args(pathArg("DIRECTORY")), Default: "/etc/iproute2", Room: roomParse, Since: "2.3.0", Missing: ExitStop, Help: "folder whose rt_tables and like beat the others", set: func(p *interp, u *usage) { p.raw.global.g.IPRouteEtcDir = u.str(0) }},
 }
@@ -133,9 +133,9 @@ func (p *interp) ifPrefix(u *usage) bool {
 
 // globalLVSRows concern the whole of IPVS.
 var globalLVSRows = []Keyword{
-	{Name: "lvs_sync_daemon", Args: args(iface("INTERFACE"), rest("[[inst] INSTANCE] [id ID] [maxlen N] [port N] [ttl N] [group ADDRESS]")), Room: roomDirector, Missing: ExitStop,
+	{Name: "lvs_sync_daemon", Args: args(iface("INTERFACE"), rest("[[inst] INSTANCE] [id ID] [maxlen N] [port N] [ttl N] [group ADDRESS]")), Room: roomDirector, Missing: ExitConfig,
 		Help: "hand connections to the other director", set: setSyncDaemon},
-	{Name: "lvs_timeouts", Args: args(word("tcp N"), rest("[tcp N] [tcpfin N] [udp N]")), Room: roomDirector, Missing: ExitStop, Help: "connection timeouts of IPVS", set: setTimeouts},
+	{Name: "lvs_timeouts", Args: args(word("tcp N"), rest("[tcp N] [tcpfin N] [udp N]")), Room: roomDirector, Missing: ExitConfig, Help: "connection timeouts of IPVS", set: setTimeouts},
 	{Name: "lvs_flush", Room: roomDirector, Help: "empty the whole IPVS table at the start", set: func(p *interp, u *usage) { p.raw.global.flush = true }},
 	{Name: "lvs_flush_on_stop", Aliases: []string{"lvs_flush_onstop"}, Args: args(choice("VS", "VS").opt()), Room: roomDirector, Since: "2.0.13", Help: "empty the table at the stop; VS: each virtual server at once", set: func(p *interp, u *usage) {
 		p.raw.global.flushOnStop, p.raw.global.flushOnStopVS = !u.has(0), u.has(0)

@@ -11,13 +11,13 @@ import (
 // topTable is what may stand outside of all blocks.
 var topTable = &Table{Rows: []Keyword{
 	{Name: "global_defs", Block: globalTable, Room: roomParse, Help: "settings of the daemon and defaults"},
-	{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
+	{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
 		Help: "network namespace to run in", set: func(p *interp, u *usage) { p.raw.global.g.NetNamespace = u.str(0) }},
 	{Name: "net_namespace_ipvs", Args: args(word("NAME").opt()), Room: roomDirector, Since: "2.2.0",
 		Help: "network namespace whose IPVS is driven", set: func(p *interp, u *usage) { p.raw.global.ipvsNamespace = u.strOr(0, "") }},
 	{Name: "namespace_with_ipsets", Room: roomVRRP, Build: "iptables",
 		Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *usage) { p.raw.global.g.NamespaceWithIPSets = true }},
-	{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitStop,
+	{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
 		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
 	{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
 	{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *usage) { p.raw.global.g.LinkbeatUsePolling = true }},
@@ -149,10 +149,10 @@ func leaveGARPGroup(p *interp, _ *usage) {
 
 // sslTable is SSL.
 var sslTable = &Table{Name: "SSL", Rows: []Keyword{
-	{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitStop, Help: "password of the key", set: func(p *interp, u *usage) { p.raw.ssl.Password = u.str(0) }},
-	{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with certificate authorities", set: func(p *interp, u *usage) { p.raw.ssl.CAFile = u.str(0) }},
-	{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the certificate", set: func(p *interp, u *usage) { p.raw.ssl.CertFile = u.str(0) }},
-	{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitStop, Help: "file with the key", set: func(p *interp, u *usage) { p.raw.ssl.KeyFile = u.str(0) }},
+	{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitConfig, Help: "password of the key", set: func(p *interp, u *usage) { p.raw.ssl.Password = u.str(0) }},
+	{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with certificate authorities", set: func(p *interp, u *usage) { p.raw.ssl.CAFile = u.str(0) }},
+	{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the certificate", set: func(p *interp, u *usage) { p.raw.ssl.CertFile = u.str(0) }},
+	{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the key", set: func(p *interp, u *usage) { p.raw.ssl.KeyFile = u.str(0) }},
 }}
 
 // Tables is every table once, from the top level downward.

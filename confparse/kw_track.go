@@ -212,7 +212,7 @@ func leaveScript(p *interp, _ *usage) {
 
 // trackFileTable is track_file at the top level.
 var trackFileTable = &Table{Name: "track_file", Rows: []Keyword{
-	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitStop, Help: "file that holds a number", set: func(p *interp, u *usage) { p.tfile.c.Path = u.str(0) }},
+	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitConfig, Help: "file that holds a number", set: func(p *interp, u *usage) { p.tfile.c.Path = u.str(0) }},
 	{Name: "weight", Args: weightArgs(2147483647), Default: "1", Room: roomVRRP, Missing: ExitStop,
 		Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *usage) {
 			p.tfile.c.Weight, p.tfile.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
