@@ -2,6 +2,7 @@ package confparse
 
 import (
 	"os"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,7 @@ func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
 // defaults is what counts without global_defs.
 func (g *rawGlobal) defaults() {
 	g.g.ChildWaitTime = 5 * time.Second
+	g.startupTimeout, g.shutdownTimeout = scriptTimeout, scriptTimeout
 	g.g.SMTP.ConnectTimeout = 30 * time.Second
 	g.g.MinAutoPriorityDelay = time.Second
 	g.g.JSONVersion = 1
@@ -58,7 +60,19 @@ func (p *interp) buildGlobal(cfg *Config) {
 		g.g.RouterID, _ = os.Hostname()
 	}
 	for i := range g.scripts {
-		p.checkScript(&g.scripts[i], true)
+		if p.checkScript(&g.scripts[i], true) && !strings.HasPrefix(g.scripts[i].what, "notify") && !strings.HasPrefix(g.scripts[i].what, "vrrp") && !strings.HasPrefix(g.scripts[i].what, "lvs") {
+			p.daemonScripts++
+		}
+	}
+	if c := g.g.StartupScript; c != nil {
+		c.Timeout = g.startupTimeout
+	}
+	if c := g.g.ShutdownScript; c != nil {
+		c.Timeout = g.shutdownTimeout
+	}
+	if p.daemonScripts > 0 && !g.scriptSecurity.set() {
+		p.add(Diagnostic{Severity: Warning, Code: "script-security", Exit: ExitSecurity, Host: true,
+			Message: "startup_script and shutdown_script are run without enable_script_security in global_defs"})
 	}
 	cfg.Global = g.g
 }

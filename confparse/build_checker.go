@@ -40,6 +40,7 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 	h.DelayBeforeRetry = ck.beforeRetry.or(before)
 	h.Warmup = ck.warmup.or(h.DelayLoop)
 	h.Connect = connectOf(ck, r.Addr)
+	p.linkLocal(ck)
 	switch ck.typ {
 	case healthcheck.TypeHTTP, healthcheck.TypeSSL:
 		if h.HTTP = p.httpOf(vs, rs, ck, name); h.HTTP == nil {
@@ -49,6 +50,7 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 		h.SMTP = &healthcheck.SMTPConfig{HeloName: ck.helo.or("smtpchecker.keepalived.org")}
 		for _, o := range ck.hosts {
 			o.rawCheckDefaults.inherit(&ck.rawCheckDefaults)
+			p.linkLocal(o)
 			h.SMTP.Hosts = append(h.SMTP.Hosts, connectOf(o, r.Addr))
 		}
 	case healthcheck.TypeMisc:
@@ -58,6 +60,9 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 	case healthcheck.TypeUDP:
 		u := &healthcheck.UDPConfig{Payload: ck.payload.or(nil), RequireReply: ck.requireReply.or(false), Reply: ck.reply, Mask: ck.mask,
 			MinLen: ck.minLen.or(0), MaxLen: ck.maxLen.or(255)}
+		if u.MinLen > u.MaxLen {
+			p.bad(ck.pos, "udp-length", "UDP_CHECK: min_reply_length %d is above max_reply_length %d: no answer can be right", u.MinLen, u.MaxLen)
+		}
 		h.UDP = u
 	case healthcheck.TypeFile:
 		return p.fileOf(h, ck)
@@ -74,6 +79,21 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 		h.BFD = ck.name.v
 	}
 	return h
+}
+
+// linkLocal complains about addresses that say nothing without an interface.
+func (p *interp) linkLocal(ck *rawChecker) {
+	if ck.bindIf.set() {
+		return
+	}
+	for i, a := range []field[netip.Addr]{ck.ip, ck.bind} {
+		if i == 1 && ck.typ == healthcheck.TypeSMTP && ck.outer == nil {
+			continue
+		}
+		if a.set() && a.v.Is6() && a.v.IsLinkLocalUnicast() && a.v.Zone() == "" {
+			p.bad(a.pos, "link-local-needs-interface", "the link-local address %s needs bind_if", a.v)
+		}
+	}
 }
 
 func connectOf(ck *rawChecker, rs netip.AddrPort) healthcheck.Connect {
@@ -102,7 +122,7 @@ func (p *interp) httpOf(vs *rawVS, rs *rawRS, ck *rawChecker, name string) *heal
 		w := u.c
 		w.Path, w.Digest, w.Regex = u.path.or("/"), u.digest.or(""), u.regex
 		if w.Regex != nil && w.Regex.Pattern == "" {
-			p.bad(u.pos, "regex", "regex options without a regex: ignored")
+			p.note(u.pos, "regex", "regex options without a regex: ignored")
 			w.Regex = nil
 		}
 		c.URLs = append(c.URLs, w)

@@ -358,7 +358,10 @@ func (p *interp) quorum(vs *rawVS, d *director.VirtualServer) {
 	}
 	d.Quorum, d.Hysteresis = vs.quorum.or(1), vs.hysteresis.or(0)
 	at := vs.quorum.pos
-	if d.Quorum > sum && vs.quorum.set() {
+	if !at.IsValid() {
+		at = vs.pos
+	}
+	if d.Quorum > sum {
 		p.bad(at, "quorum-too-big", "%s: quorum %d is above the sum of the weights, %d: that is used", d.Name, d.Quorum, sum)
 		d.Quorum = sum
 	}
@@ -385,6 +388,9 @@ func (p *interp) buildSync(cfg *Config) {
 	if s.instance == "" {
 		d := s.d
 		cfg.LVS.SyncDaemon = &d
+		return
+	}
+	if len(p.raw.instances) == 0 {
 		return
 	}
 	if p.raw.byInstance[s.instance] == nil && p.raw.byGroup[s.instance] == nil {

@@ -187,6 +187,10 @@ func (p *interp) notifyScripts(n *rawNotify) {
 
 // family finds the family of an instance's adverts.
 func (p *interp) family(vi *rawInstance) {
+	if vi.nativeIPv6.or(false) && len(vi.vips) > 0 && vi.vips[0].a.Prefix.Addr().Is4() {
+		p.bad(vi.nativeIPv6.pos, "vip-family-mismatch", "%s: native_ipv6 does not go with IPv4 addresses: ignored", vi.name)
+		vi.nativeIPv6 = field[bool]{}
+	}
 	switch {
 	case vi.nativeIPv6.or(false):
 		vi.ipv6 = true
@@ -271,8 +275,11 @@ func (p *interp) peers(vi *rawInstance) {
 		c.Peers = append(c.Peers, o.Peer)
 	}
 	c.Unicast = len(c.Peers) > 0
-	if (vi.srcUnicast || vi.unicast.set()) && len(vi.peers) == 0 {
-		at := vi.src.pos
+	if (vi.srcUnicast || vi.unicast.set() || vi.unicastWord.IsValid()) && len(vi.peers) == 0 {
+		at := vi.unicastWord
+		if vi.srcUnicast {
+			at = vi.src.pos
+		}
 		if vi.unicast.set() {
 			at = vi.unicast.pos
 		}
@@ -398,6 +405,9 @@ func (p *interp) duplicateVIP(seen map[vipKey]bool, vi *rawInstance, a rawAddres
 func (p *interp) vmacOf(vi *rawInstance) {
 	c := vi.cfg
 	c.VMAC = vi.vmac
+	if c.VMAC != nil && c.VMAC.IPVlan && !vi.ipv6 && !c.VMAC.IPVlanAddr.IsValid() {
+		p.bad(vi.vmacPos, "vmac", "%s: use_ipvlan needs an address over IPv4", vi.name)
+	}
 	if vi.addrVMAC.set() && c.VMAC == nil {
 		c.VMAC = &vrrp.VMACConfig{}
 	}
@@ -482,6 +492,10 @@ func (p *interp) refs(t *rawTrack) vrrp.TrackConfig {
 func (p *interp) interfaceOf(vi *rawInstance) bool {
 	c := vi.cfg
 	c.Iface = vi.iface.or("")
+	if c.Iface != "" && c.VRF != "" {
+		p.bad(vi.vrfPos, "vrf-with-interface", "%s: vrf is for instances without an interface: ignored", vi.name)
+		c.VRF = ""
+	}
 	if !vi.iface.set() {
 		if c.Unicast {
 			return true

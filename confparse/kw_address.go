@@ -84,6 +84,15 @@ func (p *interp) address(s *Statement, static bool) (rawAddress, bool) {
 	a := rawAddress{pos: w[0].Pos}
 	pf, ok := parsePrefix(w[0].Text)
 	if !ok {
+		host, mask, _ := strings.Cut(w[0].Text, "/")
+		if ad, err := netip.ParseAddr(host); err == nil && ad.Zone() == "" {
+			if _, err := strconv.Atoi(mask); err == nil {
+				p.bad(w[0].Pos, "bad-vip", "%s: the length of the mask is 0..%d: %d is used", w[0].Text, ad.BitLen(), ad.BitLen())
+				pf, ok = netip.PrefixFrom(ad, ad.BitLen()), true
+			}
+		}
+	}
+	if !ok {
 		d := p.bad(w[0].Pos, "bad-vip", "%q: want an address with or without a mask, as 192.0.2.1/24", w[0].Text)
 		d.Opened = p.openedAt()
 		return a, false
@@ -170,8 +179,6 @@ func (p *interp) address(s *Statement, static bool) (rawAddress, bool) {
 			a.a.Home = true
 		case "-nodad":
 			a.a.NoDAD = false
-		case "nodad":
-			a.a.NoDAD = true
 		case "mngtmpaddr":
 			a.a.ManageTempAddr = true
 		case "noprefixroute":
@@ -215,19 +222,18 @@ func (p *interp) address(s *Statement, static bool) (rawAddress, bool) {
 			}
 			a.a.TrackGroup = v
 		default:
-			d := p.bad(w[i].Pos, "bad-vip", "%s: unknown option %q", w[0].Text, o)
+			d := p.bad(w[i].Pos, "bad-vip", "%s: unknown option %q: ignored", w[0].Text, o)
 			d.Suggest = nearest(o, addressOptions)
 			if strings.HasPrefix(o, "//") {
-				d.Message += ": comments begin with # or !"
+				d.Message += "; comments begin with # or !"
 				return a, true
 			}
-			return a, true
 		}
 	}
 	return a, true
 }
 
-var addressOptions = []string{"dev", "brd", "broadcast", "scope", "label", "peer", "home", "-nodad", "nodad", "mngtmpaddr", "noprefixroute",
+var addressOptions = []string{"dev", "brd", "broadcast", "scope", "label", "peer", "home", "-nodad", "mngtmpaddr", "noprefixroute",
 	"autojoin", "preferred_lft", "use_vmac", "no_track", "track_group"}
 
 // hostBits is the address with all host bits set or cleared.

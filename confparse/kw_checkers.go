@@ -38,9 +38,9 @@ func checker(name string, t healthcheck.Type, block *Table, help string) Keyword
 var commonRows = []Keyword{
 	{Name: "alpha", Args: args(boolean().opt()), Default: "the real server's", Room: roomCheck, Help: "the server is down until checked", set: func(p *interp, u *usage) { p.ck.alpha.put(u.orTrue(), u.pos()) }},
 	{Name: "retry", Args: args(num("COUNT", 0, 4294967295)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.ck.retry.put(u.int(0), u.pos()) }},
-	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4294967)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.ck.beforeRetry.put(u.dur(0), u.pos()) }},
-	{Name: "warmup", Args: args(secs("SECONDS", 0, 4294967)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.ck.warmup.put(u.dur(0), u.pos()) }},
-	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.ck.delayLoop.put(u.dur(0), u.pos()) }},
+	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4000000000)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.ck.beforeRetry.put(u.dur(0), u.pos()) }},
+	{Name: "warmup", Args: args(secs("SECONDS", 0, 4000000000)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.ck.warmup.put(u.dur(0), u.pos()) }},
+	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4000000000)), Default: "the real server's", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.ck.delayLoop.put(u.dur(0), u.pos()) }},
 	{Name: "log_all_failures", Args: args(boolean().opt()), Default: "checker_log_all_failures", Room: roomCheck, Help: "log every failure of a server that is up", set: func(p *interp, u *usage) { p.ck.logAll.put(u.orTrue(), u.pos()) }},
 }
 
@@ -51,7 +51,7 @@ var connectRows = []Keyword{
 	{Name: "bindto", Args: args(addr("ADDRESS")), Room: roomCheck, Missing: ExitStop, Help: "source address", set: func(p *interp, u *usage) { p.ck.bind.put(u.addr(0), u.at(0)) }},
 	{Name: "bind_port", Args: args(num("PORT", 1, 65535)), Room: roomCheck, Missing: ExitStop, Help: "source port", set: func(p *interp, u *usage) { p.ck.bindPort.put(u.int(0), u.at(0)) }},
 	{Name: "bind_if", Args: args(iface("INTERFACE")), Room: roomCheck, Missing: ExitStop, Help: "interface to leave by", set: func(p *interp, u *usage) { p.ck.bindIf.put(u.str(0), u.at(0)) }},
-	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "the real server's, 5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.ck.connectTimeout.put(u.dur(0), u.pos()) }},
+	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "the real server's, 5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.ck.connectTimeout.put(u.dur(0), u.pos()) }},
 	{Name: "fwmark", Args: args(num("MARK", 0, 4294967295)), Room: roomCheck, Missing: ExitStop, Help: "firewall mark of the packets sent", set: func(p *interp, u *usage) { p.ck.mark.put(u.int(0), u.at(0)) }},
 }
 
@@ -125,12 +125,12 @@ var dnsTable = &Table{Name: "DNS_CHECK", Rows: rows(connectRows, commonRows, []K
 var dnsTypes = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28, "RRSIG": 46, "DNSKEY": 48}
 
 var miscTable = &Table{Name: "MISC_CHECK", Rows: rows(commonRows, []Keyword{
-	{Name: "misc_path", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomCheck, Missing: ExitStop, Help: "command to run; 0 is success", set: func(p *interp, u *usage) {
+	{Name: "misc_path", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomCheck, Missing: missingNote, Help: "command to run; 0 is success", set: func(p *interp, u *usage) {
 		p.ck.cmd.put(&script.Command{Args: commandWords(u.rest())}, u.at(0))
 	}},
-	{Name: "misc_timeout", Args: args(num("SECONDS", 0, 4294967)), Default: "delay_loop of the virtual server", Room: roomCheck, Missing: ExitStop, Help: "how long a run may take", set: func(p *interp, u *usage) { p.ck.timeout.put(u.secs(0), u.at(0)) }},
+	{Name: "misc_timeout", Args: args(num("SECONDS", 0, 4294)), Default: "delay_loop of the virtual server", Room: roomCheck, Missing: ExitStop, Help: "how long a run may take", set: func(p *interp, u *usage) { p.ck.timeout.put(u.secs(0), u.at(0)) }},
 	{Name: "misc_dynamic", Room: roomCheck, Help: "exit status 2..255 sets the weight to two less", set: func(p *interp, u *usage) { p.ck.dynamic.put(true, u.pos()) }},
-	{Name: "user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Default: "script_user", Room: "script", Missing: ExitStop, Help: "who runs it", set: func(p *interp, u *usage) {
+	{Name: "user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Default: "script_user", Room: "script", Missing: ExitConfig, Help: "who runs it", set: func(p *interp, u *usage) {
 		if p.checkUser(u.at(0), u.str(0), u.strOr(1, "")) {
 			p.ck.user.put(u.str(0), u.at(0))
 			p.ck.group = u.strOr(1, "")

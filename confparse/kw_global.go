@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"releve/script"
 )
@@ -32,7 +31,7 @@ var globalRows = []Keyword{
 		Help: "name of this machine in mails and dumps", set: func(p *interp, u *usage) { p.raw.global.g.RouterID = u.str(0) }},
 	{Name: "tmp_config_directory", Args: args(pathArg("DIRECTORY")), Since: "2.0.21", Room: roomSupervisor, Missing: ExitConfig,
 		Help: "folder for the copy of the configuration that all parts read", set: func(p *interp, u *usage) { p.raw.global.g.TmpConfigDir = u.str(0) }},
-	{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitConfig,
+	{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitStop,
 		Help: "folder for copies of configuration and state before and after each reload", set: func(p *interp, u *usage) { p.raw.global.g.ConfigSaveDir = u.str(0) }},
 	{Name: "process_names", Since: "2.1.1", Room: roomSupervisor,
 		Help: "each part shows its own process name", set: func(p *interp, u *usage) { p.raw.global.g.ProcessNames = true }},
@@ -44,11 +43,11 @@ var globalRows = []Keyword{
 		Help: "process name of the checker part", set: func(p *interp, u *usage) { p.raw.global.g.CheckerProcess.Name = u.str(0) }},
 	{Name: "bfd_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
 		Help: "process name of the BFD part", set: func(p *interp, u *usage) { p.raw.global.g.BFDProcess.Name = u.str(0) }},
-	{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitConfig,
+	{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitStop,
 		Help: "umask for files that the daemon makes", set: setUmask},
 
 	// Scripts.
-	{Name: "script_user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Room: "script", Missing: ExitStop,
+	{Name: "script_user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Room: "script", Missing: ExitConfig,
 		Default: "keepalived_script if that user exists, else the daemon's user",
 		Help:    "who runs scripts that name no user", set: setScriptUser},
 	{Name: "enable_script_security", Room: "script",
@@ -82,7 +81,7 @@ var globalRows = []Keyword{
 		Help: "mail server, port 25 unless given", set: setSMTPServer},
 	{Name: "smtp_helo_name", Args: args(word("NAME")), Default: "the host name", Room: roomNotify, Missing: missingNote,
 		Help: "name in HELO", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.HeloName = u.str(0) }},
-	{Name: "smtp_connect_timeout", Args: args(num("SECONDS", 0, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
+	{Name: "smtp_connect_timeout", Args: args(num("SECONDS", 1, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
 		Help: "how long a connect to the mail server may take", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.ConnectTimeout = u.secs(0) }},
 	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify,
 		Help: "mails for everything unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlert.put(u.orTrue(), u.pos()) }},

@@ -90,7 +90,7 @@ func scheduling(prefix, part string, at func(g *Global) *Process) []Keyword {
 		{Name: prefix + "_priority", Args: args(num("NICE", -20, 19)), Room: roomSupervisor, Missing: ExitConfig, Help: "nice value of the " + part + " part", set: func(p *interp, u *usage) { pr(p).Priority = u.int(0) }},
 		{Name: prefix + "_no_swap", Room: roomSupervisor, Help: "memory of the " + part + " part is locked", set: func(p *interp, u *usage) { pr(p).NoSwap = true }},
 		{Name: prefix + "_rt_priority", Args: args(num("PRIORITY", 1, 99)), Room: roomSupervisor, Missing: ExitConfig, Help: "real-time priority of the " + part + " part", set: func(p *interp, u *usage) { pr(p).RTPriority = u.int(0) }},
-		{Name: prefix + "_rlimit_rttime", Aliases: []string{prefix + "_rlimit_rtime"}, Args: args(num("MICROSECONDS", 1, 4294967295)), Default: "10000", Room: roomSupervisor, Missing: ExitConfig,
+		{Name: prefix + "_rlimit_rttime", Aliases: []string{prefix + "_rlimit_rtime"}, Args: args(num("MICROSECONDS", 1, 4294967295)), Default: "10000", Room: roomSupervisor, Missing: ExitStop,
 			Help: "processor time of the " + part + " part between two waits", set: func(p *interp, u *usage) { pr(p).RLimitRTTime = time.Duration(u.int(0)) * time.Microsecond }},
 		{Name: prefix + "_cpu_affinity", Args: args(word("CPU"), rest("CPU")), Room: roomSupervisor, Missing: ExitConfig, Help: "processors of the " + part + " part", set: func(p *interp, u *usage) {
 			var cpus []int

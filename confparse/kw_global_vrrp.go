@@ -27,14 +27,14 @@ var globalVRRPRows = []Keyword{
 	{Name: "default_interface", Args: args(iface("INTERFACE")), Default: "eth0", Room: roomVRRP, Missing: ExitConfig, Help: "interface of static addresses that name none", set: func(p *interp, u *usage) {
 		p.raw.global.defaultIface.put(u.str(0), u.at(0))
 	}},
-	{Name: "vrrp_garp_master_delay", Args: args(num("SECONDS", 0, 86400)), Default: "5", Room: roomVRRP, Missing: ExitStop, Help: "pause before the second burst of gratuitous ARPs; 0: no second one", set: func(p *interp, u *usage) { p.raw.global.garp.delay.put(u.secs(0), u.pos()) }},
+	{Name: "vrrp_garp_master_delay", Args: args(num("SECONDS", 0, 4294)), Default: "5", Room: roomVRRP, Missing: ExitStop, Help: "pause before the second burst of gratuitous ARPs; 0: no second one", set: func(p *interp, u *usage) { p.raw.global.garp.delay.put(u.secs(0), u.pos()) }},
 	{Name: "vrrp_garp_master_repeat", Args: args(num("COUNT", 1, 4294967295)), Default: "5", Room: roomVRRP, Missing: ExitStop, Help: "gratuitous ARPs of a burst", set: func(p *interp, u *usage) { p.raw.global.garp.repeat.put(u.int(0), u.pos()) }},
-	{Name: "vrrp_garp_master_refresh", Args: args(num("SECONDS", 0, 86400)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "time between refreshing gratuitous ARPs; 0: none", set: func(p *interp, u *usage) { p.raw.global.garp.refresh.put(u.secs(0), u.pos()) }},
+	{Name: "vrrp_garp_master_refresh", Args: args(num("SECONDS", 0, 4294967295)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "time between refreshing gratuitous ARPs; 0: none", set: func(p *interp, u *usage) { p.raw.global.garp.refresh.put(u.secs(0), u.pos()) }},
 	{Name: "vrrp_garp_master_refresh_repeat", Args: args(num("COUNT", 1, 4294967295)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "gratuitous ARPs of a refresh", set: func(p *interp, u *usage) { p.raw.global.garp.refreshRepeat.put(u.int(0), u.pos()) }},
-	{Name: "vrrp_garp_lower_prio_delay", Args: args(num("SECONDS", 0, 86400)), Default: "vrrp_garp_master_delay", Room: roomVRRP, Missing: ExitStop, Help: "as vrrp_garp_master_delay, after an advert of a lower priority", set: func(p *interp, u *usage) { p.raw.global.garp.lowerDelay.put(u.secs(0), u.pos()) }},
+	{Name: "vrrp_garp_lower_prio_delay", Args: args(num("SECONDS", 0, 4294)), Default: "vrrp_garp_master_delay", Room: roomVRRP, Missing: ExitStop, Help: "as vrrp_garp_master_delay, after an advert of a lower priority", set: func(p *interp, u *usage) { p.raw.global.garp.lowerDelay.put(u.secs(0), u.pos()) }},
 	{Name: "vrrp_garp_lower_prio_repeat", Args: args(num("COUNT", 0, 4294967295)), Default: "vrrp_garp_master_repeat", Room: roomVRRP, Missing: ExitStop, Help: "as vrrp_garp_master_repeat, after an advert of a lower priority", set: func(p *interp, u *usage) { p.raw.global.garp.lowerRepeat.put(u.int(0), u.pos()) }},
-	{Name: "vrrp_garp_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs on an interface", set: func(p *interp, u *usage) { p.raw.global.garpInterval.put(u.dur(0), u.pos()) }},
-	{Name: "vrrp_gna_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements on an interface", set: func(p *interp, u *usage) { p.raw.global.gnaInterval.put(u.dur(0), u.pos()) }},
+	{Name: "vrrp_garp_interval", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs on an interface", set: func(p *interp, u *usage) { p.raw.global.garpInterval.put(u.dur(0), u.pos()) }},
+	{Name: "vrrp_gna_interval", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "none", Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements on an interface", set: func(p *interp, u *usage) { p.raw.global.gnaInterval.put(u.dur(0), u.pos()) }},
 	{Name: "vrrp_min_garp", Args: args(boolean().opt()), Room: roomVRRP, Help: "one gratuitous ARP for each address and no second burst", set: func(p *interp, u *usage) { p.raw.global.minGARP.put(u.orTrue(), u.pos()) }},
 	{Name: "vrrp_garp_extra_if", Args: args(rest("[all] SECONDS")), Default: "0", Room: roomVRRP, Since: "2.1.0", Missing: ExitConfig, Help: "refresh addresses on other interfaces too; 0: do not", set: func(p *interp, u *usage) { p.setExtraIf(&p.raw.global.garp, u) }},
 	{Name: "vrrp_down_timer_adverts", Args: args(num("COUNT", 1, 100)), Default: "3", Room: roomVRRP, Since: "2.1.3", Missing: ExitStop, Help: "missing adverts until the master counts as gone", set: func(p *interp, u *usage) { p.raw.global.downTimerAdverts.put(u.int(0), u.pos()) }},
@@ -53,12 +53,12 @@ var globalVRRPRows = []Keyword{
 		p.raw.global.v3ChecksumAsV2.put(b, u.pos())
 	}},
 	{Name: "vrrp_version", Args: args(num("VERSION", 2, 3)), Default: "2", Room: roomVRRP, Missing: ExitStop, Help: "version of the protocol; IPv6 is always 3", set: func(p *interp, u *usage) { p.raw.global.version.put(u.int(0), u.at(0)) }},
-	{Name: "vrrp_check_unicast_src", Args: args(boolean().opt()), Room: roomVRRP, Help: "take unicast adverts from peers only", set: func(p *interp, u *usage) { p.raw.global.checkUnicastSrc.put(u.orTrue(), u.pos()) }},
-	{Name: "vrrp_skip_check_adv_addr", Args: args(boolean().opt()), Room: roomVRRP, Help: "do not compare addresses in adverts of a master already checked", set: func(p *interp, u *usage) { p.raw.global.skipCheckAdvAddr.put(u.orTrue(), u.pos()) }},
-	{Name: "vrrp_strict", Args: args(boolean().opt()), Room: roomVRRP, Help: "hold to the letter of the RFCs", set: func(p *interp, u *usage) { p.raw.global.strict.put(u.orTrue(), u.pos()) }},
+	{Name: "vrrp_check_unicast_src", Room: roomVRRP, Help: "take unicast adverts from peers only", set: func(p *interp, u *usage) { p.raw.global.checkUnicastSrc.put(true, u.pos()) }},
+	{Name: "vrrp_skip_check_adv_addr", Room: roomVRRP, Help: "do not compare addresses in adverts of a master already checked", set: func(p *interp, u *usage) { p.raw.global.skipCheckAdvAddr.put(true, u.pos()) }},
+	{Name: "vrrp_strict", Room: roomVRRP, Help: "hold to the letter of the RFCs", set: func(p *interp, u *usage) { p.raw.global.strict.put(true, u.pos()) }},
 	{Name: "vrrp_notify_priority_changes", Args: args(boolean().opt()), Room: roomNotify, Help: "write changes of priorities to the fifos", set: func(p *interp, u *usage) { p.raw.global.notifyPrioChanges.put(u.orTrue(), u.pos()) }},
-	{Name: "vrrp_startup_delay", Args: args(secs("SECONDS", 0, 86400)), Default: "0", Room: roomVRRP, Since: "2.2.0", Missing: ExitStop, Help: "time from the start of the daemon to the start of instances", set: func(p *interp, u *usage) { p.raw.global.startupDelay.put(u.dur(0), u.pos()) }},
-	{Name: "vrrp_delay_after_boot", Args: args(secs("SECONDS", 0, 86400)), Default: "0", Room: roomVRRP, Since: "2.3.0", Missing: ExitStop, Help: "time from the start of the machine to the start of instances", set: func(p *interp, u *usage) { p.raw.global.delayAfterBoot.put(u.dur(0), u.pos()) }},
+	{Name: "vrrp_startup_delay", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "0", Room: roomVRRP, Since: "2.2.0", Missing: ExitStop, Help: "time from the start of the daemon to the start of instances", set: func(p *interp, u *usage) { p.raw.global.startupDelay.put(u.dur(0), u.pos()) }},
+	{Name: "vrrp_delay_after_boot", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "0", Room: roomVRRP, Since: "2.3.0", Missing: ExitStop, Help: "time from the start of the machine to the start of instances", set: func(p *interp, u *usage) { p.raw.global.delayAfterBoot.put(u.dur(0), u.pos()) }},
 	{Name: "log_unknown_vrids", Room: roomVRRP, Help: "log adverts of virtual routers that are not configured", set: func(p *interp, u *usage) { p.raw.global.logUnknownVRIDs = true }},
 	{Name: "vmac_prefix", Args: args(word("PREFIX")), Default: "vrrp", Room: roomVRRP, Since: "2.2.0", Missing: ExitStop, Help: "how names of virtual MAC interfaces begin", set: func(p *interp, u *usage) {
 		if p.ifPrefix(u) {
@@ -117,7 +117,7 @@ var globalVRRPRows = []Keyword{
 			b.RxPolicy, b.RxSize = "NUMBER", int(n)
 		}
 	}},
-	{Name: "vrrp_rx_bufs_multiplier", Args: args(num("COUNT", 1, 2147483647)), Default: "3", Room: roomVRRP, Missing: ExitConfig, Help: "packets that a receive buffer must hold", set: func(p *interp, u *usage) { p.raw.global.g.Buffers.RxMultiplier = u.int(0) }},
+	{Name: "vrrp_rx_bufs_multiplier", Args: args(num("COUNT", 1, 4294967295)), Default: "3", Room: roomVRRP, Missing: ExitConfig, Help: "packets that a receive buffer must hold", set: func(p *interp, u *usage) { p.raw.global.g.Buffers.RxMultiplier = u.int(0) }},
 	{Name: "iproute_usr_dir", Args: args(pathArg("DIRECTORY")), Default: "/usr/share/iproute2", Room: roomParse, Since: "2.3.0", Missing: ExitStop, Help: "folder of rt_tables and its like", set: func(p *interp, u *usage) { p.raw.global.g.IPRouteUsrDir = u.str(0) }},
 	{Name: "iproute_etc_dir", Args: args(pathArg("DIRECTORY")), Default: "/etc/iproute2", Room: roomParse, Since: "2.3.0", Missing: ExitStop, Help: "folder whose rt_tables and like beat the others", set: func(p *interp, u *usage) { p.raw.global.g.IPRouteEtcDir = u.str(0) }},
 }

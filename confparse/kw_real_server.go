@@ -19,11 +19,11 @@ var realTable = &Table{Name: "real_server", Rows: append([]Keyword{
 	{Name: "virtualhost", Args: args(word("NAME")), Default: "the virtual server's", Room: roomCheck, Missing: ExitConfig, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *usage) { p.rs.virtualHost.put(u.str(0), u.pos()) }},
 	{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitConfig, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *usage) { p.rs.snmpName.put(u.str(0), u.pos()) }},
 	{Name: "alpha", Args: args(boolean().opt()), Room: roomCheck, Default: "the virtual server's", Help: "it is down until checked", set: func(p *interp, u *usage) { p.rs.alpha.put(u.orTrue(), u.pos()) }},
-	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.rs.connectTimeout.put(u.dur(0), u.pos()) }},
-	{Name: "retry", Args: args(num("COUNT", 0, 4294967295)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.rs.retry.put(u.int(0), u.pos()) }},
-	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4294967)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.rs.beforeRetry.put(u.dur(0), u.pos()) }},
-	{Name: "warmup", Args: args(secs("SECONDS", 0, 4294967)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.rs.warmup.put(u.dur(0), u.pos()) }},
-	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.rs.delayLoop.put(u.dur(0), u.pos()) }},
+	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.rs.connectTimeout.put(u.dur(0), u.pos()) }},
+	{Name: "retry", Args: args(num("COUNT", 1, 4294967295)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.rs.retry.put(u.int(0), u.pos()) }},
+	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4000000000)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.rs.beforeRetry.put(u.dur(0), u.pos()) }},
+	{Name: "warmup", Args: args(secs("SECONDS", 0, 4000000000)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.rs.warmup.put(u.dur(0), u.pos()) }},
+	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4000000000)), Default: "the virtual server's", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.rs.delayLoop.put(u.dur(0), u.pos()) }},
 }, checkerRows...)}
 
 func enterReal(p *interp, u *usage) bool {

@@ -157,7 +157,11 @@ func (p *interp) route(s *Statement, static bool) (vip.Route, bool) {
 
 // destination takes a prefix or default; it reports the latter.
 func (p *interp) destination(o *words, k *Word, v string, r *vip.Route, fam *lineFamily) bool {
-	if v == "default" || v == "any" || v == "all" {
+	switch v {
+	case "default", "any", "all":
+		return true
+	case "default6":
+		fam.v6 = true
 		return true
 	}
 	pf, ok := parsePrefix(v)

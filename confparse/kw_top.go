@@ -21,7 +21,7 @@ var topTable = &Table{Rows: []Keyword{
 		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
 	{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
 	{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *usage) { p.raw.global.g.LinkbeatUsePolling = true }},
-	{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
+	{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967295)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
 		Help: "how long the main process waits for its parts to end", set: func(p *interp, u *usage) { p.raw.global.g.ChildWaitTime = u.secs(0) }},
 
 	{Name: "linkbeat_interfaces", Block: linkbeatTable, Room: roomVRRP, Since: "2.0.16", Help: "interfaces whose link is polled"},
@@ -114,25 +114,33 @@ var trackGroupTable = &Table{Name: "track_group", Rows: []Keyword{
 
 // garpGroupTable is garp_group.
 var garpGroupTable = &Table{Name: "garp_group", Rows: []Keyword{
-	{Name: "garp_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *usage) {
+	{Name: "garp_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *usage) {
 		p.garp.c.GARPInterval, p.garp.c.HasGARP = u.dur(0), true
 	}},
-	{Name: "gna_interval", Args: args(secs("SECONDS", 0.000001, 4294967)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *usage) {
+	{Name: "gna_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *usage) {
 		p.garp.c.GNAInterval, p.garp.c.HasGNA = u.dur(0), true
 	}},
 	{Name: "interface", Args: args(iface("INTERFACE")), Room: roomVRRP, Missing: ExitStop, Help: "the one interface", set: func(p *interp, u *usage) {
-		p.garp.c.Ifaces = append(p.garp.c.Ifaces, u.str(0))
-		if !p.hasInterface(u.str(0)) && !p.raw.global.dynamicIfaces.or(false) {
-			p.hostBad(u.at(0), "interface-missing", "garp_group: interface %s does not exist", u.str(0)).FatalAtStart = true
-		}
+		p.garpInterface(Word{Text: u.str(0), Pos: u.at(0)})
 	}},
 	{Name: "interfaces", Block: &Table{Name: "interfaces", Item: "INTERFACE", one: true, item: func(p *interp, s *Statement) {
-		p.garp.c.Ifaces = append(p.garp.c.Ifaces, s.Words[0].Text)
-		if !p.hasInterface(s.Words[0].Text) && !p.raw.global.dynamicIfaces.or(false) {
-			p.hostBad(s.Words[0].Pos, "interface-missing", "garp_group: interface %s does not exist", s.Words[0].Text).FatalAtStart = true
-		}
+		p.garpInterface(s.Words[0])
 	}}, Room: roomVRRP, Help: "interfaces of one switch"},
 }}
+
+// garpInterface puts an interface into the present group; it may be in one only.
+func (p *interp) garpInterface(w Word) {
+	if p.raw.inGARPGroup[w.Text] {
+		p.bad(w.Pos, "garp-group", "%s is in a garp_group already: ignored", w.Text)
+		return
+	}
+	if p.raw.inGARPGroup == nil {
+		p.raw.inGARPGroup = map[string]bool{}
+	}
+	p.raw.inGARPGroup[w.Text] = true
+	p.garp.c.Ifaces = append(p.garp.c.Ifaces, w.Text)
+	p.needInterface(w.Pos, "garp_group", w.Text)
+}
 
 func leaveGARPGroup(p *interp, _ *usage) {
 	g := p.garp

@@ -134,19 +134,19 @@ var trackBFDTable = &Table{Name: "track_bfd", Item: trackItem, item: func(p *int
 
 // weightArgs is `weight N [reverse]`.
 func weightArgs(limit float64) []Arg {
-	return args(num("WEIGHT", -limit, limit), choice("DIRECTION", "reverse", "noreverse").opt())
+	return args(num("WEIGHT", -limit, limit), choice("DIRECTION", "reverse").opt())
 }
 
 // scriptTable is vrrp_script.
 var scriptTable = &Table{Name: "vrrp_script", Rows: []Keyword{
-	{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: ExitStop, Help: "command to run; 0 is success",
+	{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: missingNote, Help: "command to run; 0 is success",
 		set: func(p *interp, u *usage) {
 			c := &script.Command{Args: commandWords(u.rest())}
 			p.vscr.cmd.put(c, u.at(0))
 		}},
 	{Name: "interval", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "1", Room: roomVRRP, Missing: ExitStop,
 		Help: "time between two runs", set: func(p *interp, u *usage) { p.vscr.interval.put(u.dur(0), u.pos()) }},
-	{Name: "timeout", Args: args(secs("SECONDS", 0, 4294.967295)), Default: "interval", Room: roomVRRP, Missing: ExitStop,
+	{Name: "timeout", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "interval", Room: roomVRRP, Missing: ExitStop,
 		Help: "how long a run may take", set: func(p *interp, u *usage) { p.vscr.timeout.put(u.dur(0), u.pos()) }},
 	{Name: "weight", Args: weightArgs(253), Default: "0", Room: roomVRRP, Missing: ExitStop,
 		Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
@@ -212,9 +212,20 @@ func leaveScript(p *interp, _ *usage) {
 
 // trackFileTable is track_file at the top level.
 var trackFileTable = &Table{Name: "track_file", Rows: []Keyword{
-	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitConfig, Help: "file that holds a number", set: func(p *interp, u *usage) { p.tfile.c.Path = u.str(0) }},
-	{Name: "weight", Args: weightArgs(2147483647), Default: "1", Room: roomVRRP, Missing: ExitStop,
+	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitConfig, Help: "file that holds a number", set: func(p *interp, u *usage) {
+		if p.tfile.c.Path != "" {
+			p.bad(u.pos(), "track-file", "track_file %s has a file already: ignored", p.tfile.c.Name)
+			return
+		}
+		p.tfile.c.Path = u.str(0)
+	}},
+	{Name: "weight", Args: weightArgs(254), Default: "1", Room: roomVRRP, Missing: ExitConfig,
 		Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *usage) {
+			if p.tfile.weight.set() {
+				p.bad(u.pos(), "track-file", "track_file %s has a weight already: ignored", p.tfile.c.Name)
+				return
+			}
+			p.tfile.weight.put(true, u.pos())
 			p.tfile.c.Weight, p.tfile.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
 		}},
 	{Name: "init_file", Args: args(rest("[VALUE] [overwrite]")), Default: "0", Room: roomVRRP,
@@ -260,6 +271,10 @@ func leaveTrackFile(p *interp, _ *usage) {
 var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
 	{Name: "process", Args: args(word("NAME"), rest("PARAMETERS")), Room: roomVRRP, Missing: ExitStop, Help: "process to look for, with its parameters", set: func(p *interp, u *usage) {
 		c := &p.tproc.c
+		if c.Path != "" {
+			p.bad(u.pos(), "track-process", "vrrp_track_process %s has a process already: ignored", c.Name)
+			return
+		}
 		c.Path, c.Params = u.str(0), nil
 		for _, w := range u.rest()[1:] {
 			c.Params = append(c.Params, w.Text)
@@ -268,12 +283,12 @@ var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
 			c.ParamMatch = "exact"
 		}
 	}},
-	{Name: "param_match", Args: args(choice("MODE", "initial", "partial", "exact").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *usage) {
+	{Name: "param_match", Args: args(choice("MODE", "initial", "partial").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *usage) {
 		if p.tproc.c.ParamMatch = "exact"; u.has(0) {
 			p.tproc.c.ParamMatch = u.str(0)
 		}
 	}},
-	{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
+	{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitConfig, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
 		p.tproc.c.Weight, p.tproc.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
 	}},
 	{Name: "quorum", Args: args(num("COUNT", 1, 65535)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "how many processes there must be", set: func(p *interp, u *usage) {
@@ -282,9 +297,9 @@ var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
 	{Name: "quorum_max", Args: args(num("COUNT", 0, 65535)), Default: "no limit", Room: roomVRRP, Since: "2.0.13", Missing: ExitStop, Help: "how many processes there may be", set: func(p *interp, u *usage) {
 		p.tproc.c.QuorumMax, p.tproc.c.HasQuorumMax = u.int(0), true
 	}},
-	{Name: "fork_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *usage) { p.tproc.c.ForkDelay = u.dur(0) }},
-	{Name: "terminate_delay", Args: args(secs("SECONDS", 0, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *usage) { p.tproc.c.TerminateDelay = u.dur(0) }},
-	{Name: "delay", Args: args(secs("SECONDS", 0, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *usage) {
+	{Name: "fork_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *usage) { p.tproc.c.ForkDelay = u.dur(0) }},
+	{Name: "terminate_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *usage) { p.tproc.c.TerminateDelay = u.dur(0) }},
+	{Name: "delay", Args: args(secs("SECONDS", 0.000001, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *usage) {
 		p.tproc.c.ForkDelay, p.tproc.c.TerminateDelay = u.dur(0), u.dur(0)
 	}},
 	{Name: "full_command", Room: roomVRRP, Help: "compare the whole command line", set: func(p *interp, u *usage) { p.tproc.c.FullCommand = true }},

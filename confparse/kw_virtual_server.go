@@ -57,6 +57,10 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 		if u.int(0) == 1 {
 			f = ipvs.IPv6
 		}
+		if p.vs.addr.IsValid() && p.vs.addr.Is6() != (f == ipvs.IPv6) {
+			p.bad(u.at(0), "family-mismatch", "ip_family %s does not fit the address %s: ignored", u.str(0), p.vs.addr)
+			return
+		}
 		p.vs.family.put(f, u.at(0))
 	}},
 	{Name: "ha_suspend", Room: roomDirector, Help: "no checks while the address is not on this machine", set: func(p *interp, u *usage) { p.vs.haSuspend.put(true, u.pos()) }},
@@ -64,12 +68,12 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "virtualhost", Args: args(word("NAME")), Room: roomCheck, Missing: ExitConfig, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *usage) { p.vs.virtualHost.put(u.str(0), u.pos()) }},
 	{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitConfig, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *usage) { p.vs.snmpName.put(u.str(0), u.pos()) }},
 	{Name: "omega", Room: roomDirector, Help: "notifiers run at the stop", set: func(p *interp, u *usage) { p.vs.omega.put(true, u.pos()) }},
-	{Name: "quorum", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *usage) { p.vs.quorum.put(u.int(0), u.at(0)) }},
-	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 2147483647)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
+	{Name: "quorum", Args: args(num("WEIGHT", 1, 4294967295)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *usage) { p.vs.quorum.put(u.int(0), u.at(0)) }},
+	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 4294967295)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
 	{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *usage) { p.serverScript(&p.vs.up, u) }},
 	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
-	{Name: "weight", Args: args(num("WEIGHT", 0, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
-	{Name: "inhibit_on_failure", Args: args(boolean().opt()), Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(u.orTrue(), u.pos()) }},
+	{Name: "weight", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
+	{Name: "inhibit_on_failure", Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(true, u.pos()) }},
 	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 0, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
 		p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
 		p.vs.sorryPort = u.has(1)
@@ -77,12 +81,12 @@ var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
 	{Name: "sorry_server_inhibit", Room: roomDirector, Help: "the sorry server is always there, with weight 0 while not needed", set: func(p *interp, u *usage) { p.vs.sorryInhibit.put(true, u.pos()) }},
 	{Name: "sorry_server_lvs_method", Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "lvs_method", Room: roomDirector, Missing: ExitConfig, Since: "2.0.11",
 		Help: "how packets reach the sorry server", set: func(p *interp, u *usage) { p.method(&p.vs.sorryMethod, u) }},
-	{Name: "alpha", Args: args(boolean().opt()), Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *usage) { p.vs.alpha.put(u.orTrue(), u.pos()) }},
-	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
-	{Name: "retry", Args: args(num("COUNT", 0, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.vs.retry.put(u.int(0), u.pos()) }},
-	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4294967)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
-	{Name: "warmup", Args: args(secs("SECONDS", 0, 4294967)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.vs.warmup.put(u.dur(0), u.pos()) }},
-	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4294967)), Default: "60", Room: roomCheck, Missing: ExitConfig, Help: "time between two checks", set: func(p *interp, u *usage) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
+	{Name: "alpha", Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *usage) { p.vs.alpha.put(true, u.pos()) }},
+	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
+	{Name: "retry", Args: args(num("COUNT", 1, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.vs.retry.put(u.int(0), u.pos()) }},
+	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4000000000)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
+	{Name: "warmup", Args: args(secs("SECONDS", 0, 4000000000)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.vs.warmup.put(u.dur(0), u.pos()) }},
+	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4000000000)), Default: "60", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
 	{Name: "real_server", Args: args(word("ADDRESS"), word("PORT").opt()), Block: realTable, Room: roomDirector, Missing: ExitStop, Help: "a server that does the work", enter: enterReal, leave: leaveReal, optionalBlock: true},
 }}
 
@@ -156,7 +160,10 @@ func setScheduler(p *interp, u *usage) {
 func schedFlag(f ipvs.Flags, sched string) func(p *interp, u *usage) {
 	return func(p *interp, u *usage) {
 		if sched != "" && p.vs.scheduler.or("wlc") != sched {
-			p.bad(u.pos(), "ignored", "%s counts only behind lvs_sched %s", u.k.Name, sched)
+			d := p.bad(u.pos(), "ignored", "%s counts only behind lvs_sched %s: ignored", u.k.Name, sched)
+			if sched == "mh" {
+				d.Severity, d.Exit = Note, ExitNone
+			}
 			return
 		}
 		p.vs.flags |= f

@@ -53,6 +53,10 @@ func (p *interp) vmacName(c *vrrp.VMACConfig, w Word) {
 		p.bad(w.Pos, "too-long", "interface name %q: at most %d characters", w.Text, maxIfName)
 		return
 	}
+	if strings.ContainsAny(w.Text, "/ \t") {
+		p.bad(w.Pos, "vmac", "interface name %q: / and blanks are not possible", w.Text)
+		return
+	}
 	c.Name = w.Text
 }
 

@@ -36,7 +36,7 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 		Help: "use an ipvlan interface of its own", set: setIPVlan},
 	{Name: "vrf", Args: args(iface("INTERFACE")), Room: roomVRRP, Since: "2.1.0", Missing: ExitStop,
 		Help: "routing domain of an instance without an interface", set: func(p *interp, u *usage) {
-			p.vi.c.VRF = u.str(0)
+			p.vi.c.VRF, p.vi.vrfPos = u.str(0), u.at(0)
 			p.needInterface(u.at(0), "vrf", u.str(0))
 		}},
 	{Name: "native_ipv6", Room: roomVRRP,
@@ -59,7 +59,10 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 	{Name: "track_src_ip", Room: roomVRRP, Since: "2.0.11",
 		Help: "FAULT while the source address is missing", set: func(p *interp, u *usage) { p.vi.c.TrackSrcIP = true }},
 	{Name: "check_unicast_src", Args: args(boolean().opt()), Room: roomVRRP, Default: "vrrp_check_unicast_src", Since: "2.0.17",
-		Help: "take unicast adverts from peers only", set: func(p *interp, u *usage) { p.vi.checkUnicastSrc.put(u.orTrue(), u.pos()) }},
+		Help: "take unicast adverts from peers only", set: func(p *interp, u *usage) {
+			p.vi.checkUnicastSrc.put(u.orTrue(), u.pos())
+			p.vi.unicastWord = u.pos()
+		}},
 	{Name: "unicast_peer", Block: peerTable, Room: roomVRRP, Help: "send to these addresses instead of multicast", enter: func(p *interp, u *usage) bool {
 		p.vi.unicast.put(true, u.pos())
 		return true
@@ -67,10 +70,14 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 	{Name: "unicast_fault_no_peer", Room: roomVRRP, Since: "2.2.4",
 		Help: "FAULT instead of multicast when there is no peer", set: func(p *interp, u *usage) { p.vi.c.UnicastFaultNoPeer = true }},
 	{Name: "unicast_ttl", Args: args(num("TTL", 0, 255)), Default: "255", Room: roomVRRP, Since: "2.2.4", Missing: ExitStop,
-		Help: "TTL of unicast adverts", set: func(p *interp, u *usage) { p.vi.c.UnicastTT = uint8(u.int(0)) }},
+		Help: "TTL of unicast adverts", set: func(p *interp, u *usage) {
+			p.vi.c.UnicastTT = uint8(u.int(0))
+			p.vi.unicastWord = u.pos()
+		}},
 	{Name: "old_unicast_checksum", Args: args(choice("MODE", "never").opt()), Room: roomVRRP,
 		Help: "checksum of version 3 as before 1.3.7; never: do not take it over from a peer", set: func(p *interp, u *usage) {
 			p.vi.c.OldUnicastChecksum, p.vi.c.OldUnicastChecksumNever = !u.has(0), u.has(0)
+			p.vi.unicastWord = u.pos()
 		}},
 	{Name: "v3_checksum_as_v2", Args: args(boolean().opt()), Room: roomVRRP, Since: "2.2.8", Default: "v3_checksum_as_v2 of global_defs",
 		Help: "no pseudo-header in the checksum of version 3 over IPv4", set: func(p *interp, u *usage) { p.vi.v3ChecksumAsV2.put(u.orTrue(), u.pos()) }},
@@ -111,15 +118,15 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 				p.vi.c.TimerExpiredPrio = u.int(0)
 			}
 		}},
-	{Name: "garp_master_delay", Args: args(num("SECONDS", 0, 86400)), Default: "vrrp_garp_master_delay", Room: roomVRRP, Missing: ExitStop,
+	{Name: "garp_master_delay", Args: args(num("SECONDS", 0, 4294)), Default: "vrrp_garp_master_delay", Room: roomVRRP, Missing: ExitStop,
 		Help: "pause before the second burst of gratuitous ARPs; 0: no second one", set: func(p *interp, u *usage) { p.vi.garp.delay.put(u.secs(0), u.pos()) }},
 	{Name: "garp_master_repeat", Args: args(num("COUNT", 1, 4294967295)), Default: "vrrp_garp_master_repeat", Room: roomVRRP, Missing: ExitStop,
 		Help: "gratuitous ARPs of a burst", set: func(p *interp, u *usage) { p.vi.garp.repeat.put(u.int(0), u.pos()) }},
-	{Name: "garp_master_refresh", Args: args(num("SECONDS", 0, 86400)), Default: "vrrp_garp_master_refresh", Room: roomVRRP, Missing: ExitStop,
+	{Name: "garp_master_refresh", Args: args(num("SECONDS", 0, 4294967295)), Default: "vrrp_garp_master_refresh", Room: roomVRRP, Missing: ExitStop,
 		Help: "time between refreshing gratuitous ARPs; 0: none", set: func(p *interp, u *usage) { p.vi.garp.refresh.put(u.secs(0), u.pos()) }},
 	{Name: "garp_master_refresh_repeat", Args: args(num("COUNT", 1, 4294967295)), Default: "vrrp_garp_master_refresh_repeat", Room: roomVRRP, Missing: ExitStop,
 		Help: "gratuitous ARPs of a refresh", set: func(p *interp, u *usage) { p.vi.garp.refreshRepeat.put(u.int(0), u.pos()) }},
-	{Name: "garp_lower_prio_delay", Args: args(num("SECONDS", 0, 86400)), Default: "vrrp_garp_lower_prio_delay", Room: roomVRRP, Missing: ExitStop,
+	{Name: "garp_lower_prio_delay", Args: args(num("SECONDS", 0, 4294)), Default: "vrrp_garp_lower_prio_delay", Room: roomVRRP, Missing: ExitStop,
 		Help: "as garp_master_delay, after an advert of a lower priority", set: func(p *interp, u *usage) { p.vi.garp.lowerDelay.put(u.secs(0), u.pos()) }},
 	{Name: "garp_lower_prio_repeat", Args: args(num("COUNT", 0, 4294967295)), Default: "vrrp_garp_lower_prio_repeat", Room: roomVRRP, Missing: ExitStop,
 		Help: "as garp_master_repeat, after an advert of a lower priority", set: func(p *interp, u *usage) { p.vi.garp.lowerRepeat.put(u.int(0), u.pos()) }},
@@ -137,7 +144,7 @@ var instanceTable = &Table{Name: "vrrp_instance", Rows: []Keyword{
 		Help: "write changes of the priority to the fifos", set: func(p *interp, u *usage) { p.notif.prio.put(u.orTrue(), u.pos()) }},
 	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_vrrp",
 		Help: "mail for changes of state", set: func(p *interp, u *usage) { p.notif.smtp.put(u.orTrue(), u.pos()) }},
-	{Name: "kernel_rx_buf_size", Args: args(num("BYTES", 0, 2147483647)), Room: roomVRRP, Missing: ExitConfig,
+	{Name: "kernel_rx_buf_size", Args: args(num("BYTES", 0, 4294967295)), Room: roomVRRP, Missing: ExitConfig,
 		Help: "receive buffer of the socket", set: func(p *interp, u *usage) { p.vi.c.KernelRxBuf = u.int(0) }},
 	{Name: "debug", Args: args(num("LEVEL", 0, 4)), Room: roomVRRP, Help: "debug level; has no effect", Missing: ExitStop,
 		set: func(p *interp, u *usage) { p.vi.c.Debug = u.int(0) }},

@@ -16,18 +16,19 @@ import (
 // are made of them when everything has been read, because defaults may stand behind their users.
 
 type rawConfig struct {
-	global    rawGlobal
-	instances []*rawInstance
-	groups    []*rawGroup
-	scripts   []*rawScript
-	files     []*rawTrackFile
-	processes []*rawTrackProcess
-	bfds      []*rawBFD
-	garps     []*rawGARPGroup
-	tgroups   []*rawTrackGroup
-	servers   []*rawVS
-	vsgroups  []*rawVSGroup
-	ssl       *healthcheck.SSLConfig
+	global      rawGlobal
+	instances   []*rawInstance
+	groups      []*rawGroup
+	scripts     []*rawScript
+	files       []*rawTrackFile
+	processes   []*rawTrackProcess
+	bfds        []*rawBFD
+	garps       []*rawGARPGroup
+	inGARPGroup map[string]bool
+	tgroups     []*rawTrackGroup
+	servers     []*rawVS
+	vsgroups    []*rawVSGroup
+	ssl         *healthcheck.SSLConfig
 
 	staticAddrs  []rawAddress
 	staticRoutes []rawRoute
@@ -89,6 +90,7 @@ type rawGlobal struct {
 	dynamicIfaces                                  field[bool]
 	smtpServer                                     Pos
 	ipvsNamespace                                  string
+	startupTimeout, shutdownTimeout                time.Duration
 	allowIfChanges, logUnknownVRIDs                bool
 	timeouts                                       ipvs.Timeouts
 	flush, flushOnStop, flushOnStopVS              bool
@@ -180,6 +182,8 @@ type rawInstance struct {
 	mcastDst         field[netip.Addr]
 	peers            []rawPeer
 	unicast          field[bool] // a unicast_peer block was there
+	vrfPos           Pos
+	unicastWord      Pos // another word that is for unicast only
 	checkUnicastSrc  field[bool]
 	authType         field[string]
 	authPass         field[string]
@@ -238,8 +242,9 @@ type rawScript struct {
 }
 
 type rawTrackFile struct {
-	c   vrrp.FileConfig
-	pos Pos
+	c      vrrp.FileConfig
+	pos    Pos
+	weight field[bool]
 }
 
 type rawTrackProcess struct {
@@ -253,7 +258,6 @@ type rawBFD struct {
 	neighbor field[netip.Addr]
 	src      field[netip.Addr]
 	ttl      field[int]
-	hoplimit field[int]
 }
 
 type rawGARPGroup struct {

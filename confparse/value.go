@@ -87,6 +87,16 @@ func parseNumber(s string) (int64, error) {
 	return n, nil
 }
 
+// tooFine reports decimals below a microsecond.
+func tooFine(s string, unit time.Duration) bool {
+	_, frac, _ := strings.Cut(s, ".")
+	places := 6
+	if unit == time.Millisecond {
+		places = 3
+	}
+	return len(frac) > places
+}
+
 // parseDecimal reads a time in units of unit with decimals down to a microsecond.
 func parseDecimal(s string, unit time.Duration) (time.Duration, error) {
 	t := strings.TrimLeft(s, " \t")
@@ -221,6 +231,10 @@ func (p *interp) decode(u *usage) bool {
 
 func (p *interp) missing(u *usage, a *Arg) {
 	exit := u.k.Missing
+	if exit == missingNote {
+		p.note(u.st.Pos(), "missing-parameter", "%s needs a value: %s", u.st.Words[0].Text, a.want())
+		return
+	}
 	if exit == ExitNone {
 		exit = ExitConfig
 	}
@@ -258,6 +272,9 @@ func (p *interp) value(k *Keyword, a *Arg, v *value) bool {
 			p.badNumber(k, a, v, err)
 			return false
 		}
+		if tooFine(v.s, unit) {
+			p.bad(v.pos, "too-many-decimals", "%s %q: finer than a microsecond, %s is used", k.Name, v.s, d)
+		}
 		v.d = d
 	case Bool:
 		b, ok := parseBool(v.s)
@@ -276,7 +293,11 @@ func (p *interp) value(k *Keyword, a *Arg, v *value) bool {
 		p.bad(v.pos, "invalid-value", "%s %q: want %s", k.Name, v.s, a.want()).Suggest = nearest(v.s, a.Words)
 		return false
 	case Address:
-		ad, err := netip.ParseAddr(v.s)
+		host, _, masked := strings.Cut(v.s, "/")
+		ad, err := netip.ParseAddr(host)
+		if err == nil && masked {
+			p.note(v.pos, "mask-ignored", "%s %s: a mask has no meaning here", k.Name, v.s)
+		}
 		if err != nil {
 			p.bad(v.pos, "bad-address", "%s %q: want %s", k.Name, v.s, a.want())
 			return false
