@@ -2,38 +2,86 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 
+	"releve/bfd"
 	"releve/confparse"
 )
 
-// bfdPart is the BFD child.
+// bfdPart is the BFD child: the sessions. What becomes of them goes to the parent, which tells the other parts.
 type bfdPart struct {
 	env    *environment
+	engine *bfd.Engine
 	global atomic.Pointer[confparse.Global]
 }
 
 func newBFDPart(env *environment) (part, error) {
-	p := &bfdPart{env: env}
-	p.take(env.cfg)
+	p := &bfdPart{env: env, engine: bfd.New(env.cfg.BFD, bfd.Options{Log: env.log, Notify: func(ev bfd.Event) {
+		env.bfd([]bfdState{{Name: ev.Name, Up: ev.Up, VRRP: ev.Config.TellVRRP, Checker: ev.Config.TellChecker}})
+	}})}
+	p.global.Store(&env.cfg.Global)
 	return p, nil
 }
 
-func (p *bfdPart) take(cfg *confparse.Config) {
+func (p *bfdPart) run(ctx context.Context, ready func()) error {
+	go func() {
+		if _, _, err := p.engine.Snapshot(ctx); err == nil { // the sockets are open
+			ready()
+		}
+	}()
+	if err := p.engine.Run(ctx); err != nil {
+		return &finalError{statusOf(err), err}
+	}
+	return nil
+}
+
+func (p *bfdPart) reload(ctx context.Context, cfg *confparse.Config) error {
+	if err := p.engine.Reload(ctx, cfg.BFD); err != nil {
+		return err
+	}
 	p.global.Store(&cfg.Global)
-	if n := len(cfg.BFD); n > 0 {
-		p.env.log.Warn(fmt.Sprintf("%d bfd_instance blocks have no effect: this build speaks no BFD", n))
+	return nil
+}
+
+func (p *bfdPart) bfd([]bfdState) {}
+
+// bfdChanged remembers the states of sessions, for parts that are started later, and passes them on.
+func (p *parent) bfdChanged(sessions []bfdState) {
+	if p.bfd == nil {
+		p.bfd = map[string]bfdState{}
+	}
+	for _, s := range sessions {
+		p.bfd[s.Name] = s
+	}
+	for _, c := range p.children {
+		if c.proc == nil || c.part == partBFD {
+			continue
+		}
+		if list := bfdOf(c.part, sessions); len(list) > 0 {
+			if err := c.link.send(message{Kind: kindBFD, BFD: list}, nil); err != nil {
+				p.log.Warn("BFD states to the " + c.name + " process: " + err.Error())
+			}
+		}
 	}
 }
 
-func (p *bfdPart) run(ctx context.Context, ready func()) error {
-	ready()
-	<-ctx.Done()
-	return nil
+// bfdFor is what a child has to know when it starts.
+func (p *parent) bfdFor(c *child) []bfdState {
+	var all []bfdState
+	for _, name := range slices.Sorted(maps.Keys(p.bfd)) {
+		all = append(all, p.bfd[name])
+	}
+	return bfdOf(c.part, all)
 }
 
-func (p *bfdPart) reload(_ context.Context, cfg *confparse.Config) error {
-	p.take(cfg)
-	return nil
+// bfdOf leaves the sessions that concern a part.
+func bfdOf(part string, sessions []bfdState) (out []bfdState) {
+	for _, s := range sessions {
+		if part == partVRRP && s.VRRP || part == partChecker && s.Checker {
+			out = append(out, s)
+		}
+	}
+	return out
 }

@@ -51,6 +51,7 @@ func newCheckerPart(env *environment) (part, error) {
 		return nil, &finalError{exitConfig, err}
 	}
 	p.tell = newDispatcher(env, notify.LVS)
+	p.bfd(env.start.BFD)
 	return p, nil
 }
 
@@ -81,6 +82,13 @@ func statusOf(err error) int {
 		return exitPermission
 	}
 	return exitFatal
+}
+
+// bfd passes the states of sessions to the checkers that follow them.
+func (p *checkerPart) bfd(sessions []bfdState) {
+	for _, s := range sessions {
+		p.runner.BFD(s.Name, s.Up)
+	}
 }
 
 func (p *checkerPart) run(ctx context.Context, ready func()) error {

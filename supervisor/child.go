@@ -109,7 +109,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 		p.log.Error(err.Error())
 	}
 	go wait(p.events, c, c.run, proc, l)
-	if err := l.send(message{Kind: kindStart, Again: again, Resume: again, States: c.states}, nil); err != nil {
+	if err := l.send(message{Kind: kindStart, Again: again, Resume: again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
 		p.log.Error(fmt.Sprintf("%s process(%d): %v", c.name, c.pid, err))
 	}
 	return nil
@@ -165,6 +165,8 @@ func (p *parent) childSaid(ev childMessage) {
 		}
 	case kindWantLoad:
 		p.requestReload()
+	case kindBFD:
+		p.bfdChanged(ev.m.BFD)
 	case kindStates:
 		if c.states == nil {
 			c.states = map[string]string{}

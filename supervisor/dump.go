@@ -129,10 +129,18 @@ func (p *checkerPart) dump(s os.Signal) {
 }
 
 func (p *bfdPart) dump(s os.Signal) {
-	if s == syscall.SIGUSR1 {
-		g := p.global.Load()
-		report(p.env.log, status.Write(dumpNames(p.env.o, g).BFD, 0o666, func(w *bufio.Writer) { status.Global(w, g) }))
+	if s != syscall.SIGUSR1 {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), dumpPatience)
+	defer cancel()
+	sessions, _, err := p.engine.Snapshot(ctx)
+	if err != nil {
+		return
+	}
+	g := p.global.Load()
+	p.env.log.Info(fmt.Sprintf("Printing BFD data for process(%d) on signal", os.Getpid()))
+	report(p.env.log, status.Write(dumpNames(p.env.o, g).BFD, 0o666, func(w *bufio.Writer) { status.BFDData(w, g, sessions) }))
 }
 
 // writeJSON writes keepalived.json, which nobody else may read whatever the umask says.

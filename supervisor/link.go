@@ -26,6 +26,9 @@ const (
 	kindRefused  kind = "refused"  // the old configuration stays, Text says why
 	kindWantLoad kind = "wantload" // somebody sent SIGHUP to the child
 	kindStates   kind = "states"   // states of VRRP instances that changed
+
+	// BFD child to parent, parent to the VRRP and checker children.
+	kindBFD kind = "bfd" // sessions that went up or down
 )
 
 // message is what parent and child say to each other: one JSON object a packet, the bulk in a memory file beside it.
@@ -35,8 +38,17 @@ type message struct {
 	Status int               `json:"status,omitempty"`
 	Text   string            `json:"text,omitempty"`
 	States map[string]string `json:"states,omitempty"` // instance name to state word
+	BFD    []bfdState        `json:"bfd,omitempty"`
 	Resume bool              `json:"resume,omitempty"` // what the predecessor put up is still there
 	Again  bool              `json:"again,omitempty"`  // not the first start of this part
+}
+
+// bfdState is what became of a BFD session, and who should know.
+type bfdState struct {
+	Name    string `json:"name"`
+	Up      bool   `json:"up,omitempty"`
+	VRRP    bool   `json:"vrrp,omitempty"`
+	Checker bool   `json:"checker,omitempty"`
 }
 
 // maxMessage bounds a packet: the names of a thousand instances fit several times.

@@ -76,6 +76,7 @@ type parent struct {
 	cfg      atomic.Pointer[confparse.Config] // the same for the dumper
 	dumps    *dumper
 	children []*child
+	bfd      map[string]bfdState // of the sessions, by name
 	pidFile  *pidFile
 
 	reloading *reload

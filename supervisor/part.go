@@ -24,6 +24,8 @@ type part interface {
 	reload(ctx context.Context, cfg *confparse.Config) error
 	// dump writes the files that a signal asks for.
 	dump(sig os.Signal)
+	// bfd hears of sessions that went up or down.
+	bfd(sessions []bfdState)
 }
 
 // environment is what a part gets from the process around it.
@@ -34,6 +36,7 @@ type environment struct {
 	src    *confparse.Source
 	start  message                        // the parent's first words
 	states func(states map[string]string) // tells the parent the states of instances
+	bfd    func(sessions []bfdState)      // tells the parent the states of BFD sessions
 }
 
 // idents are the names of the children in syslog.
@@ -89,6 +92,8 @@ func runChild(o *Options, what string, stderr io.Writer) int {
 	applyProcess(proc, c.log)
 	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})
+	}, bfd: func(sessions []bfdState) {
+		c.tell(message{Kind: kindBFD, BFD: sessions})
 	}}
 	return c.run(env)
 }
@@ -143,9 +148,12 @@ func (c *childProcess) run(env *environment) int {
 			if err != nil {
 				return
 			}
-			if m.Kind == kindReload && file != nil {
+			switch {
+			case m.Kind == kindReload && file != nil:
 				seqs <- m.Seq
 				orders <- file
+			case m.Kind == kindBFD:
+				p.bfd(m.BFD)
 			}
 		}
 	}()

@@ -35,6 +35,7 @@ func newVRRPPart(env *environment) (part, error) {
 		return nil, vrrpFinal(err)
 	}
 	p.engine, p.tell = e, newDispatcher(env, notify.VRRP)
+	p.bfd(env.start.BFD)
 	return p, nil
 }
 
@@ -74,6 +75,15 @@ func (p *vrrpPart) groupOf(name string) string {
 		}
 	}
 	return ""
+}
+
+// bfd passes the states of sessions to the instances that track them.
+func (p *vrrpPart) bfd(sessions []bfdState) {
+	if e, ok := any(p.engine).(interface{ BFD(session string, up bool) }); ok {
+		for _, s := range sessions {
+			e.BFD(s.Name, s.Up)
+		}
+	}
 }
 
 func (p *vrrpPart) run(ctx context.Context, ready func()) error {
