@@ -33,7 +33,7 @@ type instance struct {
 	plan       *plan
 	said       map[said]bool
 	lastMaster netip.Addr
-	lastPrio   uint8 // of the advert last accepted
+	lastPrio   uint8     // of the advert last accepted
 	changed    time.Time // last transition
 	history    ring
 }

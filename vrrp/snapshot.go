@@ -34,7 +34,7 @@ type InstanceSnapshot struct {
 	// MasterPriority is the priority of the advert last accepted.
 	MasterPriority uint8
 	VIPsSet        bool
-	Stats   Stats
+	Stats          Stats
 	// Faults are the reasons for FAULT that hold, Weights what tracked objects add to the priority.
 	Faults  []string
 	Weights map[string]int

@@ -1,57 +1,78 @@
 package vip
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 )
 
+// Ethernet types and IP protocol (IEEE 802 numbers, RFC 4443).
+const (
+	etherARP  = 0x0806
+	etherIPv6 = 0x86dd
+	icmpv6    = 58
+)
+
+// ethernet begins a frame.
+func ethernet(src, dst net.HardwareAddr, kind uint16) ([]byte, error) {
+	if len(src) != 6 {
+		return nil, fmt.Errorf("hardware address %q is not of an Ethernet", src)
+	}
+	b := append(append(make([]byte, 0, 86), dst...), src...)
+	return binary.BigEndian.AppendUint16(b, kind), nil
+}
+
 // ARP builds a gratuitous ARP as the reference sends it: a broadcast request with the address as sender and as target, and
-// ff:ff:ff:ff:ff:ff as target hardware address (RFC 5227 §3 calls it an announcement).
+// ff:ff:ff:ff:ff:ff as target hardware address (RFC 5227 §3 calls it an announcement). Padding is left to the driver.
 func ARP(mac net.HardwareAddr, ip netip.Addr) ([]byte, error) {
-	v := ip.As4()
-	all := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{},
-		&layers.Ethernet{SrcMAC: mac, DstMAC: all, EthernetType: layers.EthernetTypeARP},
-		&layers.ARP{
-			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
-			Operation: layers.ARPRequest, SourceHwAddress: mac, SourceProtAddress: v[:], DstHwAddress: all, DstProtAddress: v[:],
-		})
+	all := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	b, err := ethernet(mac, all, etherARP)
 	if err != nil {
 		return nil, fmt.Errorf("build gratuitous ARP for %s: %w", ip, err)
 	}
-	// gopacket pads to the 60 bytes of a real Ethernet; the reference leaves that to the driver.
-	return buf.Bytes()[:42:42], nil
+	v := ip.As4()
+	b = append(b, 0, 1, 8, 0, 6, 4, 0, 1) // RFC 826: Ethernet, IPv4, lengths of both addresses, request
+	b = append(append(b, mac...), v[:]...)
+	return append(append(b, all...), v[:]...), nil
 }
 
-// NA builds an unsolicited neighbour advertisement (RFC 4861 §7.2.6): to all nodes, hop limit 255, override, router only if the
-// interface forwards.
+// NA builds an unsolicited neighbour advertisement (RFC 4861 §4.4, §7.2.6): to all nodes, hop limit 255, override, router only if the
+// interface forwards, with the target link-layer address.
 func NA(mac net.HardwareAddr, ip netip.Addr, router bool) ([]byte, error) {
-	v := ip.AsSlice()
-	flags := uint8(0x20)
-	if router {
-		flags |= 0x80
-	}
-	all := net.ParseIP("ff02::1")
-	ip6 := &layers.IPv6{Version: 6, NextHeader: layers.IPProtocolICMPv6, HopLimit: 255, SrcIP: v, DstIP: all}
-	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)}
-	if err := icmp.SetNetworkLayerForChecksum(ip6); err != nil {
-		return nil, err
-	}
-	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&layers.Ethernet{SrcMAC: mac, DstMAC: net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv6},
-		ip6, icmp,
-		&layers.ICMPv6NeighborAdvertisement{Flags: flags, TargetAddress: v,
-			Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: mac}}})
+	all := netip.MustParseAddr("ff02::1").As16()
+	b, err := ethernet(mac, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, etherIPv6)
 	if err != nil {
 		return nil, fmt.Errorf("build neighbour advertisement for %s: %w", ip, err)
 	}
-	return buf.Bytes(), nil
+	const length = 32
+	v := ip.As16()
+	b = append(b, 0x60, 0, 0, 0, 0, length, icmpv6, 255)
+	b = append(append(b, v[:]...), all[:]...)
+	flags := byte(0x20)
+	if router {
+		flags |= 0x80
+	}
+	body := len(b)
+	b = append(b, 136, 0, 0, 0, flags, 0, 0, 0) // type, code, checksum, flags
+	b = append(append(b, v[:]...), 2, 1)        // target; option: its link-layer address, in units of 8 bytes
+	b = append(b, mac...)
+	binary.BigEndian.PutUint16(b[body+2:], checksum6(v, all, b[body:]))
+	return b, nil
+}
+
+// checksum6 is the checksum of an ICMPv6 message with its pseudo-header (RFC 8200 §8.1). The message has an even length.
+func checksum6(src, dst [16]byte, msg []byte) uint16 {
+	sum := uint32(len(msg)) + icmpv6
+	for _, part := range [][]byte{src[:], dst[:], msg} {
+		for i := 0; i < len(part); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(part[i:]))
+		}
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
 }
 
 // Send queues a frame for an interface; Flush sends what is queued.

@@ -8,46 +8,41 @@ import (
 	"sync"
 
 	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 )
 
 // LayerTypeVRRP is the type of Layer. Its number is above those that gopacket keeps for itself (2000).
 const LayerTypeVRRP gopacket.LayerType = 2112
 
-// Register makes gopacket decode IP protocol 112 as Layer, in place of its own VRRPv2. Nothing happens at program start, so that
-// only those who look at captures pay for it.
+// Decoder reads IP protocol 112 as Layer. Register makes it known to gopacket; to have packets of that protocol decoded by it, in place
+// of gopacket's own VRRPv2, put it into layers.IPProtocolMetadata. That is left to those who look at captures: the layers package takes
+// milliseconds at program start, more than everything else in a daemon together, so nothing here may import it.
+var Decoder gopacket.Decoder = gopacket.DecodeFunc(decodeLayer)
+
+// Register makes LayerTypeVRRP known.
 var Register = sync.OnceFunc(func() {
-	gopacket.RegisterLayerType(int(LayerTypeVRRP), gopacket.LayerTypeMetadata{Name: "VRRP", Decoder: gopacket.DecodeFunc(decodeLayer)})
-	layers.IPProtocolMetadata[layers.IPProtocolVRRP] = layers.EnumMetadata{
-		DecodeWith: gopacket.DecodeFunc(decodeLayer), Name: "VRRP", LayerType: LayerTypeVRRP}
+	gopacket.RegisterLayerType(int(LayerTypeVRRP), gopacket.LayerTypeMetadata{Name: "VRRP", Decoder: Decoder})
 })
 
 // Layer is a VRRP packet of any version for gopacket. The family is told from the length, which is never ambiguous.
 type Layer struct {
-	layers.BaseLayer
 	Advert
+	Contents []byte
 	Type     uint8
 	Checksum uint16 // as read
 	IPv6     bool
 	Trailer  []byte // of auth_hmac, nil without
 
+	rest     []byte // what follows the packet
 	src, dst netip.Addr
 }
 
 // SetNetworkLayerForChecksum gives SerializeTo the addresses of the pseudo-header.
 func (l *Layer) SetNetworkLayerForChecksum(n gopacket.NetworkLayer) error {
-	switch ip := n.(type) {
-	case *layers.IPv4:
-		l.src, _ = netip.AddrFromSlice(ip.SrcIP.To4())
-		l.dst, _ = netip.AddrFromSlice(ip.DstIP.To4())
-	case *layers.IPv6:
-		l.src, _ = netip.AddrFromSlice(ip.SrcIP.To16())
-		l.dst, _ = netip.AddrFromSlice(ip.DstIP.To16())
-	default:
-		return fmt.Errorf("VRRP over %T", n)
-	}
+	src, dst := n.NetworkFlow().Endpoints()
+	l.src, _ = netip.AddrFromSlice(src.Raw())
+	l.dst, _ = netip.AddrFromSlice(dst.Raw())
 	if !l.src.IsValid() || !l.dst.IsValid() {
-		return errors.New("network layer without addresses")
+		return fmt.Errorf("VRRP over %v without addresses", n.LayerType())
 	}
 	return nil
 }
@@ -91,7 +86,7 @@ func (l *Layer) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error {
 		end = len(data)
 	}
 	l.Type, l.Checksum = data[0]&0x0f, binary.BigEndian.Uint16(data[6:])
-	l.BaseLayer = layers.BaseLayer{Contents: data[:end], Payload: data[end:]}
+	l.Contents, l.rest = data[:end], data[end:]
 	return nil
 }
 
@@ -128,10 +123,10 @@ func decodeLayer(data []byte, p gopacket.PacketBuilder) error {
 }
 
 // Payload makes Layer an application layer, so that packet.ApplicationLayer finds it.
-func (l *Layer) Payload() []byte { return l.BaseLayer.Payload }
+func (l *Layer) Payload() []byte { return l.rest }
 
 // LayerContents are the bytes of the packet.
 func (l *Layer) LayerContents() []byte { return l.Contents }
 
 // LayerPayload is what follows it.
-func (l *Layer) LayerPayload() []byte { return l.BaseLayer.Payload }
+func (l *Layer) LayerPayload() []byte { return l.rest }

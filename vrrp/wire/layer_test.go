@@ -49,6 +49,7 @@ func frame(t testing.TB, i int) []byte {
 
 func TestLayerReadsWhatItWrote(t *testing.T) {
 	Register()
+	layers.IPProtocolMetadata[layers.IPProtocolVRRP] = layers.EnumMetadata{DecodeWith: Decoder, Name: "VRRP", LayerType: LayerTypeVRRP}
 	for i, g := range goldens {
 		t.Run(g.name, func(t *testing.T) {
 			b := frame(t, i)
@@ -72,6 +73,7 @@ func TestLayerReadsWhatItWrote(t *testing.T) {
 
 func TestLayerReportsTruncation(t *testing.T) {
 	Register()
+	layers.IPProtocolMetadata[layers.IPProtocolVRRP] = layers.EnumMetadata{DecodeWith: Decoder, Name: "VRRP", LayerType: LayerTypeVRRP}
 	b := frame(t, 0)
 	for n := 34; n < 34+24; n++ { // gopacket pads to 60
 		if p := gopacket.NewPacket(b[:n], layers.LayerTypeEthernet, gopacket.Default); !p.Metadata().Truncated {
