@@ -198,8 +198,8 @@ func (l *loader) condition(t text) (rest text, ok bool) {
 // emit appends a line to the source. Segments that say no more than pos are not kept.
 func (l *loader) emit(s string, pos Pos, segs []seg) {
 	l.size += len(s) + 1
-	if l.size > maxOutput || len(l.src.lines) >= maxLines {
-		l.stop(pos, fmt.Sprintf("the expanded configuration is larger than %d MiB or %d lines", maxOutput>>20, maxLines))
+	if l.size > l.max.output || len(l.src.lines) >= l.max.lines {
+		l.stop(pos, fmt.Sprintf("the expanded configuration is larger than %d MiB or %d lines", l.max.output>>20, l.max.lines))
 		return
 	}
 	if len(segs) > 1 || len(segs) == 1 && pos.Col < 0 {
@@ -211,7 +211,7 @@ func (l *loader) emit(s string, pos Pos, segs []seg) {
 // spend counts work, so that no text, however it is made, keeps the machine busy; false when there is none left.
 func (l *loader) spend(n int, pos Pos) bool {
 	l.work += n
-	if l.work > maxWork && !l.full {
+	if l.work > l.max.work && !l.full {
 		l.stop(pos, "parameters and sequences expand to too much")
 	}
 	return !l.full

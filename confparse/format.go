@@ -60,12 +60,15 @@ func (f *formatter) line(raw string) {
 	continued := f.defining && strings.HasSuffix(code, "\\")
 	s = spaced(s, code)
 	closing, change := balance(code)
-	f.write(max(f.depth-closing, 0), s, eol)
-
-	if strings.HasPrefix(code, "@") && change > 0 {
-		change, f.choices = max(change-f.choices, 0), max(change, f.choices)
-	} else if code != "" && !strings.HasPrefix(code, "@") {
-		f.choices = 0
+	if strings.HasPrefix(code, "@") && change > 0 { // an alternative to what the line before may have opened
+		f.depth -= min(change, f.choices)
+		f.choices = max(change, f.choices)
+		f.write(max(f.depth, 0), s, eol)
+	} else {
+		if code != "" && code[0] != '@' {
+			f.choices = 0
+		}
+		f.write(max(f.depth-closing, 0), s, eol)
 	}
 	f.depth = max(f.depth+change, 0)
 	if !continued {

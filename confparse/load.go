@@ -26,23 +26,25 @@ const (
 	maxFileSize     = 64 << 20 // bytes of one file
 	maxFiles        = 10_000   // files read
 	maxIncludeDepth = 32       // files that include each other
-	maxOutput       = 64 << 20 // bytes of expanded text
-	maxLines        = 2 << 20  // expanded lines
-	maxWork         = 1 << 29  // bytes moved by substitutions
 	maxOrigins      = 1 << 18  // places that parameters were used at
 	maxSteps        = 1 << 20  // rounds of one sequence
 )
 
+// bounds are the ones that together limit time and memory.
+type bounds struct {
+	output int // bytes of expanded text
+	lines  int // expanded lines
+	work   int // bytes moved by substitutions
+}
+
+var usualBounds = bounds{output: 64 << 20, lines: 2 << 20, work: 1 << 29}
+
 // Load reads the files that path, a glob, names, and expands what they hold: includes, conditional lines, parameters and
 // sequences. The Source is never nil; what could not be read or expanded is missing from it and said in the diagnostics.
-func Load(path string, o LoadOptions) (*Source, Diagnostics) {
-	l := &loader{src: &Source{}, params: map[string]*param{}, id: o.ConfigID, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
-	if l.id == "" {
-		l.id = hostID()
-	}
-	if o.AllConfig {
-		l.check = checkAll
-	}
+func Load(path string, o LoadOptions) (*Source, Diagnostics) { return load(path, o, usualBounds) }
+
+func load(path string, o LoadOptions, max bounds) (*Source, Diagnostics) {
+	l := newLoader(o, max)
 	names, _, err := expandNames("", path)
 	switch {
 	case err != nil:
@@ -56,6 +58,17 @@ func Load(path string, o LoadOptions) (*Source, Diagnostics) {
 		}
 	}
 	return l.src, l.diags
+}
+
+func newLoader(o LoadOptions, max bounds) *loader {
+	l := &loader{max: max, src: &Source{}, params: map[string]*param{}, id: o.ConfigID, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	if l.id == "" {
+		l.id = hostID()
+	}
+	if o.AllConfig {
+		l.check = checkAll
+	}
+	return l
 }
 
 // hostID is the host name up to its first dot, which stands for -i.
@@ -73,6 +86,7 @@ type loader struct {
 	src    *Source
 	diags  Diagnostics
 	id     string
+	max    bounds
 	check  includeCheck
 	random *rand.Rand
 
@@ -132,6 +146,12 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	if len(l.reading) == maxIncludeDepth || len(l.src.files) == maxFiles {
 		return errTooMany
 	}
+	l.readText(path, text, info, kind, via)
+	return nil
+}
+
+// readText expands the text of a file.
+func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, via Pos) {
 	l.src.files = append(l.src.files, file{name: path, text: text})
 	o := l.originOf(origin{file: int32(len(l.src.files) - 1), kind: kind, via: via})
 
@@ -142,7 +162,6 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	l.expandFile(o, text)
 	l.reading = l.reading[:len(l.reading)-1]
 	l.dir, l.check = dir, check
-	return nil
 }
 
 // unreadable reports a file of the command line that cannot be read. One that is there but may not be read sets the status 4 of

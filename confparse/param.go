@@ -141,7 +141,7 @@ func (l *loader) substitute(t text) (out text, again bool) {
 			continue
 		}
 		value := l.value(p, u.name, pos)
-		if !l.spend(len(t.s)+len(value[0].s)+128, pos) {
+		if !l.spend(len(t.s)+len(value[0].s)+32*len(t.segs)+128, pos) {
 			return text{"", t.segs}, false
 		}
 		again = again || u.at == 0

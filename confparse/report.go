@@ -161,12 +161,12 @@ func masked(s string, col int) string {
 		return s[:col] + stars
 	}
 	for i := 0; i < len(s); {
-		if isSpace(s[i]) || strings.IndexByte(`{}"'=`, s[i]) >= 0 {
+		if isSpace(s[i]) || strings.IndexByte(`{}"'=(,`, s[i]) >= 0 {
 			i++
 			continue
 		}
 		end := i
-		for end < len(s) && !isSpace(s[end]) && strings.IndexByte(`{}"'=`, s[end]) < 0 {
+		for end < len(s) && !isSpace(s[end]) && strings.IndexByte(`{}"'=(,`, s[end]) < 0 {
 			end++
 		}
 		if end < len(s) && secretive(s[i:end]) {

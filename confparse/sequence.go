@@ -201,10 +201,10 @@ func (l *loader) count(spec *roundSpec, args, rest text, base int) error {
 	if step < 0 {
 		span, stride = -span, -stride
 	}
-	rounds := span/stride + 1
-	if rounds > maxSteps {
-		return fmt.Errorf("%d rounds, at most %d are run", rounds, maxSteps)
+	if span/stride >= maxSteps {
+		return fmt.Errorf("more than %d rounds", maxSteps)
 	}
+	rounds := span/stride + 1
 	name := spec.Vars.Words[0].Text
 	for v := start; rounds > 0; rounds, v = rounds-1, v+step {
 		l.params[name] = &param{lines: []text{{s: strconv.FormatInt(v, base)}}, made: true}
