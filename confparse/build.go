@@ -2,7 +2,6 @@ package confparse
 
 import (
 	"os"
-	"strings"
 	"time"
 )
 
@@ -60,7 +59,18 @@ func (p *interp) buildGlobal(cfg *Config) {
 		g.g.RouterID, _ = os.Hostname()
 	}
 	for i := range g.scripts {
-		if p.checkScript(&g.scripts[i], true) && !strings.HasPrefix(g.scripts[i].what, "notify") && !strings.HasPrefix(g.scripts[i].what, "vrrp") && !strings.HasPrefix(g.scripts[i].what, "lvs") {
+		if !p.checkScript(&g.scripts[i], true) {
+			continue
+		}
+		switch g.scripts[i].what {
+		case "notify_fifo_script":
+			p.scripts++
+			p.checkScripts++
+		case "vrrp_notify_fifo_script":
+			p.scripts++
+		case "lvs_notify_fifo_script":
+			p.checkScripts++
+		default:
 			p.daemonScripts++
 		}
 	}

@@ -67,7 +67,7 @@ func (p *interp) buildLVS(cfg *Config) {
 }
 
 func (p *interp) checkerSecurity() {
-	if p.opt.NoHost || p.checkScripts == 0 || p.raw.global.scriptSecurity.set() {
+	if p.opt.NoHost || p.checkScripts == 0 || len(p.raw.servers) == 0 || p.raw.global.scriptSecurity.set() {
 		return
 	}
 	p.add(Diagnostic{Severity: Warning, Code: "script-security-check", Exit: ExitSecurity, Host: true,
