@@ -23,7 +23,8 @@ type child struct {
 	ready   bool
 	final   int // the status a child gave before it ended for good, -1 without
 	started time.Time
-	has     *loaded // the configuration it runs on
+	has     *loaded  // the configuration it runs on
+	crash   *os.File // takes what the runtime says when the child crashes
 
 	// delay is the pause before the next start: 0, 1, 2, 4 … 60 s.
 	delay time.Duration
@@ -94,14 +95,22 @@ func (p *parent) spawnChild(c *child, again bool) error {
 		return err
 	}
 	defer theirs.Close()
-	proc, err := p.spawn.start(p.o.Argv, c.part, &os.ProcAttr{
-		Files: append(p.streams(), p.cur.file, theirs),
-		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM},
-	})
+	crash, err := memoryFile(nil)
 	if err != nil {
 		l.close()
 		return err
 	}
+	proc, err := p.spawn.start(p.o.Argv, c.part, &os.ProcAttr{
+		Files: append(p.streams(), p.cur.file, theirs, crash),
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM},
+	})
+	if err != nil {
+		l.close()
+		crash.Close()
+		return err
+	}
+	c.crash.Close()
+	c.crash = crash
 	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = proc, proc.Pid, l, false, -1, time.Now(), p.cur
 	c.run++
 	p.log.Info(fmt.Sprintf("Starting %s child process, pid=%d", c.name, c.pid))
@@ -109,7 +118,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 		p.log.Error(err.Error())
 	}
 	go wait(p.events, c, c.run, proc, l)
-	if err := l.send(message{Kind: kindStart, Again: again, Resume: again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
+	if err := l.send(message{Kind: kindStart, Dir: p.dir, Again: again, Resume: again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
 		p.log.Error(fmt.Sprintf("%s process(%d): %v", c.name, c.pid, err))
 	}
 	return nil
@@ -206,6 +215,7 @@ func (p *parent) childExited(ev childExit) {
 		return
 	}
 	p.log.Error(fmt.Sprintf("%s child process(%d) died: Respawning (%s)", c.name, c.pid, how))
+	p.logCrash(c)
 	if ev.state != nil && ev.state.Success() {
 		c.states = nil // it has taken down what it had put up
 		c.delay = max(c.delay, cleanDelay)

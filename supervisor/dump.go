@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -87,9 +89,8 @@ func (p *vrrpPart) dump(s os.Signal) {
 	g := &p.cfg.Load().Global
 	names, log, pid := dumpNames(p.env.o, g), p.env.log, os.Getpid()
 	switch s {
-	case syscall.SIGUSR1:
-		log.Info(fmt.Sprintf("Printing VRRP data for process(%d) on signal", pid))
-		report(log, status.Write(names.Main, 0o666, func(w *bufio.Writer) { status.Data(w, g, snap) }))
+	case syscall.SIGUSR1, toLog:
+		writeData(log, s, "VRRP", names.Main, func(w *bufio.Writer) { status.Data(w, g, snap) })
 	case syscall.SIGUSR2, sigStatsClear:
 		log.Info(fmt.Sprintf("Printing VRRP stats for process(%d) on signal", pid))
 		report(log, status.Write(names.Stats, 0o666, func(w *bufio.Writer) { status.Stats(w, snap) }))
@@ -108,13 +109,12 @@ func (p *checkerPart) dump(s os.Signal) {
 	cfg := p.cfg.Load()
 	names, log, pid := dumpNames(p.env.o, &cfg.Global), p.env.log, os.Getpid()
 	switch s {
-	case syscall.SIGUSR1:
+	case syscall.SIGUSR1, toLog:
 		snap, err := p.dir.Snapshot(ctx)
 		if err != nil {
 			return
 		}
-		log.Info(fmt.Sprintf("Printing checker data for process(%d) on signal", pid))
-		report(log, status.Write(names.Check, 0o666, func(w *bufio.Writer) { status.CheckData(w, &cfg.Global, snap) }))
+		writeData(log, s, "checker", names.Check, func(w *bufio.Writer) { status.CheckData(w, &cfg.Global, snap) })
 	case sigJSON, sigJSONMusl:
 		if wants(p.env.o, cfg, partVRRP) {
 			return // the file is the VRRP part's
@@ -129,7 +129,7 @@ func (p *checkerPart) dump(s os.Signal) {
 }
 
 func (p *bfdPart) dump(s os.Signal) {
-	if s != syscall.SIGUSR1 {
+	if s != syscall.SIGUSR1 && s != toLog {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), dumpPatience)
@@ -139,8 +139,7 @@ func (p *bfdPart) dump(s os.Signal) {
 		return
 	}
 	g := p.global.Load()
-	p.env.log.Info(fmt.Sprintf("Printing BFD data for process(%d) on signal", os.Getpid()))
-	report(p.env.log, status.Write(dumpNames(p.env.o, g).BFD, 0o666, func(w *bufio.Writer) { status.BFDData(w, g, sessions) }))
+	writeData(p.env.log, s, "BFD", dumpNames(p.env.o, g).BFD, func(w *bufio.Writer) { status.BFDData(w, g, sessions) })
 }
 
 // writeJSON writes keepalived.json, which nobody else may read whatever the umask says.
@@ -149,8 +148,26 @@ func writeJSON(path string, g *confparse.Global, v *vrrp.Snapshot, l *director.S
 }
 
 // dumpParent writes keepalived_parent.data.
-func (p *parent) dumpParent(os.Signal) {
+func (p *parent) dumpParent(s os.Signal) {
 	cur := p.cfg.Load()
-	p.log.Info(fmt.Sprintf("Printing parent data for process(%d) on signal", os.Getpid()))
-	report(p.log, status.Write(dumpNames(p.o, &cur.Global).Parent, 0o666, func(w *bufio.Writer) { status.Global(w, &cur.Global) }))
+	writeData(p.log, s, "parent", dumpNames(p.o, &cur.Global).Parent, func(w *bufio.Writer) { status.Global(w, &cur.Global) })
+}
+
+// toLog asks a dumper to write its data into the log (-d) instead of a file.
+const toLog = syscall.Signal(0)
+
+// writeData puts data where s wants it.
+func writeData(log *slog.Logger, s os.Signal, what, path string, fill func(w *bufio.Writer)) {
+	if s != toLog {
+		log.Info(fmt.Sprintf("Printing %s data for process(%d) on signal", what, os.Getpid()))
+		report(log, status.Write(path, 0o666, fill))
+		return
+	}
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	fill(w)
+	w.Flush()
+	for line := range strings.Lines(b.String()) {
+		log.Info(strings.TrimSuffix(line, "\n"))
+	}
 }

@@ -44,7 +44,7 @@ func applyProcess(g *confparse.Process, log *slog.Logger) {
 		tell("process priority", forThreads(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, g.Priority) }))
 	}
 	if g.RTPriority > 0 {
-		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority), Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority)}
 		tell("real-time priority", forThreads(func(tid int) error { return unix.SchedSetAttr(tid, &attr, 0) }))
 	}
 	if g.RLimitRTTime > 0 {

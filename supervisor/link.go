@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,7 @@ type message struct {
 	States map[string]string `json:"states,omitempty"` // instance name to state word
 	BFD    []bfdState        `json:"bfd,omitempty"`
 	Resume bool              `json:"resume,omitempty"` // what the predecessor put up is still there
+	Dir    string            `json:"dir,omitempty"`    // where the daemon was started
 	Again  bool              `json:"again,omitempty"`  // not the first start of this part
 }
 
@@ -53,6 +55,9 @@ type bfdState struct {
 
 // maxMessage bounds a packet: the names of a thousand instances fit several times.
 const maxMessage = 1 << 18
+
+// sendPatience bounds the wait for room at the other end: neither side may stand still because the other one does.
+const sendPatience = time.Second
 
 // link is one end of the socket pair between parent and child.
 type link struct{ f *os.File }
@@ -97,6 +102,7 @@ func (l *link) send(m message, file *os.File) error {
 	if err != nil {
 		return err
 	}
+	l.f.SetWriteDeadline(time.Now().Add(sendPatience))
 	var sendErr error
 	err = raw.Write(func(fd uintptr) bool {
 		sendErr = unix.Sendmsg(int(fd), b, rights, nil, unix.MSG_NOSIGNAL)

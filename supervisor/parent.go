@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -47,8 +48,12 @@ func Run(o Options, stderr io.Writer) int {
 		o: &o, stderr: stderr, sigs: catchSignals(), spawn: newSpawner(), events: make(chan any, 16),
 		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {},
 	}
+	p.dir, _ = os.Getwd()
 	if p.daemon {
 		syscall.CloseOnExec(fdUp)
+		if abs, err := filepath.Abs(o.configFile()); err == nil { // the folder changes, and a reload reads it again
+			o.ConfigFile = abs
+		}
 	}
 	p.sd = newSystemd()
 	status := p.run()
@@ -68,6 +73,7 @@ type parent struct {
 	spawn  *spawner
 	events chan any // of the goroutines that wait for children
 
+	dir    string   // where it was started
 	daemon bool     // in the background
 	null   *os.File // then: what the children get as standard streams
 	up     bool     // all children have been ready once
@@ -136,7 +142,7 @@ func (p *parent) start() (*confparse.Config, int) {
 	}
 	os.Unsetenv(envEntered)
 
-	lg := logging.New(logOptions(p.o, l.cfg, "Keepalived", os.Getpid(), p.stderr))
+	lg := logging.New(logOptions(p.o, l.cfg, partParent, os.Getpid(), p.dir, p.stderr))
 	p.log = lg.Slog()
 	p.closeLog = func() { lg.Close(200 * time.Millisecond) }
 	p.log.Info(fmt.Sprintf("Starting Keepalived v%s (%s), releve %s", Version, VersionDate, Build))
@@ -331,6 +337,9 @@ func (p *parent) checkUp() {
 			tellStarter(exitOK)
 		}
 		p.log.Info("Startup complete")
+		if p.o.DumpConf {
+			p.dumps.ask(toLog)
+		}
 		p.sd.ready()
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,8 +41,8 @@ type environment struct {
 	bfd    func(sessions []bfdState)      // tells the parent the states of BFD sessions
 }
 
-// idents are the names of the children in syslog.
-var idents = map[string]string{partVRRP: "Keepalived_vrrp", partChecker: "Keepalived_healthcheckers", partBFD: "Keepalived_bfd"}
+// idents are the names of the processes in syslog.
+var idents = map[string]string{partParent: "Keepalived", partVRRP: "Keepalived_vrrp", partChecker: "Keepalived_healthcheckers", partBFD: "Keepalived_bfd"}
 
 // finalError is an error that starting again would not cure; the daemon ends with its status.
 type finalError struct {
@@ -86,7 +88,8 @@ func runChild(o *Options, what string, stderr io.Writer) int {
 	if name := processName(o, &cfg.Global, what); name != "" {
 		setComm(name)
 	}
-	lg := logging.New(logOptions(o, cfg, idents[what], os.Getpid(), stderr))
+	lg := logging.New(logOptions(o, cfg, what, os.Getpid(), start.Dir, stderr))
+	catchCrash()
 	c := &childProcess{link: l, log: lg.Slog(), sigs: sigs, what: what}
 	defer lg.Close(200 * time.Millisecond)
 	applyProcess(proc, c.log)
@@ -138,7 +141,14 @@ func (c *childProcess) run(env *environment) int {
 	dumps := newDumper(p.dump)
 	defer dumps.close()
 	done := make(chan error, 1)
-	go func() { done <- p.run(ctx, func() { c.tell(message{Kind: kindReady}) }) }()
+	go func() {
+		done <- p.run(ctx, func() {
+			c.tell(message{Kind: kindReady})
+			if env.o.DumpConf && !env.start.Again {
+				dumps.ask(toLog)
+			}
+		})
+	}()
 	orders := make(chan *os.File)
 	seqs := make(chan int, 1)
 	go func() {
@@ -205,7 +215,8 @@ func (c *childProcess) reload(ctx context.Context, p part, file *os.File, seq in
 }
 
 // logOptions says where the lines of a process go.
-func logOptions(o *Options, cfg *confparse.Config, ident string, pid int, stderr io.Writer) logging.Options {
+func logOptions(o *Options, cfg *confparse.Config, what string, pid int, dir string, stderr io.Writer) logging.Options {
+	ident := idents[what]
 	for _, s := range []string{namespaceOf(o, &cfg.Global), cfg.Global.Instance} {
 		if s != "" {
 			ident += "_" + s
@@ -215,7 +226,26 @@ func logOptions(o *Options, cfg *confparse.Config, ident string, pid int, stderr
 	if o.Foreground && o.LogConsole {
 		lo.Console = stderr
 	}
+	if o.LogFile != "" {
+		name := logFileName(o.LogFile, what)
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			fmt.Fprintf(stderr, "%s: log file: %v\n", o.Name(), err)
+		} else {
+			lo.File = f
+		}
+	}
 	return lo
+}
+
+// logFileName puts the name of a part before the last dot of the file's name; the parent's has none.
+func logFileName(name, what string) string {
+	tag := strings.TrimPrefix(idents[what], idents[partParent])
+	ext := filepath.Ext(name)
+	return strings.TrimSuffix(name, ext) + tag + ext
 }
 
 // processOf is how the kernel should treat a part.

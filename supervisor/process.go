@@ -14,6 +14,7 @@ const envPart = "RELEVE_PART"
 
 // What a process can be, besides the one that was started.
 const (
+	partParent  = ""        // the parent in the foreground, or the starter
 	partDaemon  = "daemon"  // the parent in the background, descriptor 3 is the pipe to the starter
 	partEntered = "entered" // the parent, executed again inside its namespaces
 	partVRRP    = "vrrp"
