@@ -13,9 +13,54 @@ import (
 
 func uint32FromNative(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
-// load reads the table into p.have and gives its services in the order in which they were made.
-func (p *Plane) load() ([]ipvs.ServiceKey, error) {
-	p.have, p.whole = nil, false
+// refresh brings what is known of the table up to date: all of it if the ruleset has changed, else the counters only.
+func (p *Plane) refresh() error {
+	if p.have == nil || p.gen == 0 {
+		return p.load()
+	}
+	gen, err := p.sock.generation()
+	if err != nil {
+		return fmt.Errorf("generation of the ruleset: %w", err)
+	}
+	if gen != p.gen {
+		return p.load()
+	}
+	if !p.exists {
+		return nil
+	}
+	if err := p.loadCounters(); err != nil {
+		return err
+	}
+	_, err = p.loadSets(counters)
+	return err
+}
+
+// load reads the whole table, repeatedly if it is changed meanwhile.
+func (p *Plane) load() error {
+	for range 3 {
+		before, err := p.sock.generation()
+		if err != nil {
+			return fmt.Errorf("generation of the ruleset: %w", err)
+		}
+		if p.order, err = p.loadOnce(); err != nil {
+			p.have = nil
+			return err
+		}
+		after, err := p.sock.generation()
+		if err != nil {
+			return fmt.Errorf("generation of the ruleset: %w", err)
+		}
+		if before == after {
+			p.gen = after
+			return nil
+		}
+	}
+	return nil // the next write finds out
+}
+
+// loadOnce reads the table into p.have and gives its services in the order in which they were made.
+func (p *Plane) loadOnce() ([]ipvs.ServiceKey, error) {
+	p.have, p.whole, p.gen = nil, false, 0
 	p.forget()
 	type ruled struct{ chain, comment string }
 	var rules []ruled
@@ -44,21 +89,9 @@ func (p *Plane) load() ([]ipvs.ServiceKey, error) {
 	if err := p.loadCounters(); err != nil {
 		return nil, err
 	}
-	led := map[string]bool{}
-	for _, s := range sets {
-		m := map[string]counts{}
-		err := p.listSet(s.name, func() { clear(m) }, func(el elem) {
-			m[string(el.key)] = el.counts
-			if el.chain != "" {
-				led[el.chain] = true
-			}
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("list set %s: %w", s.name, err)
-		}
-		if s.kind == counters {
-			p.elems[s.name] = m
-		}
+	led, err := p.loadSets(verdicts, counters)
+	if err != nil {
+		return nil, err
 	}
 	var order []ipvs.ServiceKey
 	for _, r := range rules {
@@ -91,6 +124,32 @@ func (p *Plane) load() ([]ipvs.ServiceKey, error) {
 	}
 	p.have = have
 	return slices.Clip(order), nil
+}
+
+// loadSets reads the permanent sets of some kinds and gives the chains that the verdict maps lead to.
+func (p *Plane) loadSets(kinds ...setKind) (led map[string]bool, err error) {
+	led = map[string]bool{}
+	for _, s := range sets {
+		if !slices.Contains(kinds, s.kind) {
+			continue
+		}
+		m := map[string]counts{}
+		err := p.listSet(s.name, func() { clear(m) }, func(el elem) {
+			if s.kind == counters {
+				m[string(el.key)] = el.counts
+			}
+			if el.chain != "" {
+				led[el.chain] = true
+			}
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("list set %s: %w", s.name, err)
+		}
+		if s.kind == counters {
+			p.elems[s.name] = m
+		}
+	}
+	return led, nil
 }
 
 // list dumps objects of the table; tableAttr is the attribute that names it in the request.

@@ -162,8 +162,53 @@ func (t *batch) msg(typ, flags uint16, what string, body func(e *enc)) {
 
 func (t *batch) empty() bool { return len(t.what) == 0 }
 
-// commit sends the transaction. The error names the first message that the kernel refused.
-func (s *socket) commit(t *batch) error {
+// generation is the number of changes that the ruleset of this namespace, all tables of it, has seen.
+func (s *socket) generation() (gen uint32, err error) {
+	s.seq++
+	seq := s.seq
+	m := appendHeader(nil, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_REQUEST, seq, unix.AF_UNSPEC, 0)
+	binary.NativeEndian.PutUint32(m, uint32(len(m)))
+	if err := unix.Sendto(s.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, fmt.Errorf("send: %w", err)
+	}
+	var failed error
+	for done := false; !done; {
+		err := s.receive(func(h unix.NlMsghdr, data []byte) bool {
+			if h.Seq != seq {
+				return true
+			}
+			done = true
+			if h.Type == unix.NLMSG_ERROR {
+				failed = errno(data)
+				return false
+			}
+			if len(data) >= 4 {
+				walk(data[4:], func(typ uint16, v []byte) {
+					if typ == nftaGenID && len(v) >= 4 {
+						gen = binary.BigEndian.Uint32(v)
+					}
+				})
+			}
+			return true
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return gen, failed
+}
+
+const (
+	nftaGenID      = 1 // NFTA_GEN_ID, linux/netfilter/nf_tables.h
+	nfnlBatchGenID = 1 // NFNL_BATCH_GENID, linux/netfilter/nfnetlink.h
+)
+
+// errMoved says that the ruleset was changed by somebody else since the generation that a transaction was made for.
+var errMoved error = unix.ERESTART
+
+// commit sends the transaction. The error names the first message that the kernel refused. With a generation above zero the
+// kernel takes it only if the ruleset is still of that generation; the error wraps errMoved if it is not.
+func (s *socket) commit(t *batch, gen uint32) error {
 	if t.empty() {
 		return nil
 	}
@@ -176,6 +221,11 @@ func (s *socket) commit(t *batch) error {
 	last := base + t.seq
 	out := make([]byte, 0, len(t.b)+64)
 	out = appendHeader(out, unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, base, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	if gen != 0 {
+		e := enc{b: out}
+		e.u32(nfnlBatchGenID, gen)
+		out = e.b
+	}
 	binary.NativeEndian.PutUint32(out, uint32(len(out)))
 	for m := t.b; len(m) > 0; {
 		n := int(binary.NativeEndian.Uint32(m))

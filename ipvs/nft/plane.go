@@ -1,10 +1,10 @@
 package nft
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -29,6 +29,10 @@ type Plane struct {
 	counts map[string]counts
 	// exists: the table is there; whole: it has been written by this Plane, so that its skeleton is the present one.
 	exists, whole bool
+	// order is that of the services in the kernel.
+	order []ipvs.ServiceKey
+	// gen is the generation of the ruleset that have describes, zero if that is not known.
+	gen uint32
 }
 
 type counts struct{ packets, bytes uint64 }
@@ -96,12 +100,11 @@ func (p *Plane) Close() error { return errors.Join(p.sock.close(), p.ct.close())
 // port (all packets in both directions). Active and Inactive are counted in the connection tracking table as IPVS does
 // (established TCP connections, and all others), and 0 when it holds more than 20,000 connections, and for services by mark.
 func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
-	order, err := p.load()
-	if err != nil {
+	if err := p.refresh(); err != nil {
 		return ipvs.Table{}, err
 	}
-	t := ipvs.Table{Services: make([]ipvs.Service, 0, len(order))}
-	for _, k := range order {
+	t := ipvs.Table{Services: make([]ipvs.Service, 0, len(p.order))}
+	for _, k := range p.order {
 		s := p.have[k].Service
 		s.Dests = slices.Clone(s.Dests)
 		name := serviceName(k)
@@ -132,7 +135,7 @@ func (p *Plane) Apply(ctx context.Context, ops []ipvs.Op) []ipvs.OpError {
 		return nil
 	}
 	if p.have == nil {
-		if _, err := p.load(); err != nil {
+		if err := p.load(); err != nil {
 			return all(ops, err)
 		}
 	}
@@ -148,70 +151,49 @@ func all(ops []ipvs.Op, err error) []ipvs.OpError {
 }
 
 func (p *Plane) write(ctx context.Context, ops []ipvs.Op) (errs []ipvs.OpError) {
-	if err := ctx.Err(); err != nil {
-		return all(ops, err)
-	}
-	want := make(model, len(p.have))
-	for k, s := range p.have {
-		want[k] = s
-	}
 	var good []ipvs.Op
 	var touched []ipvs.ServiceKey
-	seen := map[ipvs.ServiceKey]bool{}
-	for _, op := range ops {
-		if err := want.apply(op); err != nil {
-			errs = append(errs, ipvs.OpError{Op: op, Err: err})
-			continue
+	var err error
+	// Somebody else may change or flush the ruleset between our reading and our writing: then both are done again.
+	for range 3 {
+		if err := ctx.Err(); err != nil {
+			return all(ops, err)
 		}
-		good = append(good, op)
-		if k := op.Service.ServiceKey; !seen[k] {
-			seen[k] = true
-			touched = append(touched, k)
+		errs, good, touched = nil, nil, nil
+		want := make(model, len(p.have))
+		maps.Copy(want, p.have)
+		seen := map[ipvs.ServiceKey]bool{}
+		for _, op := range ops {
+			if err := want.apply(op); err != nil {
+				errs = append(errs, ipvs.OpError{Op: op, Err: err})
+				continue
+			}
+			good = append(good, op)
+			if k := op.Service.ServiceKey; !seen[k] {
+				seen[k] = true
+				touched = append(touched, k)
+			}
 		}
-	}
-	if len(good) == 0 {
-		return errs
-	}
-	have := p.have
-	err := p.commit(want, touched)
-	if err == nil {
-		p.have = want
-		p.settle(have, want, touched)
-		return errs
-	}
-	if _, again := p.load(); again != nil {
-		return append(errs, all(good, errors.Join(err, again))...)
+		if len(good) == 0 {
+			return errs
+		}
+		if err = p.commit(want, touched); err == nil {
+			return errs
+		}
+		if again := p.load(); again != nil {
+			return append(errs, all(good, errors.Join(err, again))...)
+		}
+		if !errors.Is(err, errMoved) {
+			break
+		}
 	}
 	if len(good) == 1 {
-		if retry := p.alone(good[0]); retry != nil {
-			errs = append(errs, ipvs.OpError{Op: good[0], Err: retry})
-		}
-		return errs
+		return append(errs, ipvs.OpError{Op: good[0], Err: err})
 	}
 	for _, part := range split(good, touched) {
 		errs = append(errs, p.write(ctx, part)...)
 	}
 	return errs
-}
-
-// alone tries a single write on the table as it was just read: it may have been changed, or flushed, by somebody else.
-func (p *Plane) alone(op ipvs.Op) error {
-	want := make(model, len(p.have))
-	for k, s := range p.have {
-		want[k] = s
-	}
-	if err := want.apply(op); err != nil {
-		return err
-	}
-	have, touched := p.have, []ipvs.ServiceKey{op.Service.ServiceKey}
-	err := p.commit(want, touched)
-	if err == nil {
-		p.have = want
-		p.settle(have, want, touched)
-		return nil
-	}
-	p.have = nil
-	return err
 }
 
 // split divides writes by service, or those of one service one by one.
@@ -237,32 +219,57 @@ func split(ops []ipvs.Op, touched []ipvs.ServiceKey) [][]ipvs.Op {
 // commit makes the touched services those of want.
 func (p *Plane) commit(want model, touched []ipvs.ServiceKey) error {
 	t := &batch{}
-	if len(want) == 0 { // nothing left: nobody else's packets should pass our hooks
-		if !p.exists {
-			return nil
-		}
-		t.table(unix.NFT_MSG_DELTABLE)
-		if err := p.sock.commit(t); err != nil {
-			return err
-		}
-		p.forget()
+	last := len(want) == 0 // nothing left: nobody else's packets should pass our hooks
+	switch {
+	case last && !p.exists:
+		p.have = want
 		return nil
+	case last:
+		t.table(unix.NFT_MSG_DELTABLE)
+	default:
+		if !p.whole {
+			t.skeleton()
+		}
+		for _, k := range touched {
+			p.change(t, p.have[k], want[k])
+		}
 	}
-	if !p.whole {
-		t.skeleton()
-	}
-	for _, k := range touched {
-		p.change(t, p.have[k], want[k])
-	}
-	if err := p.sock.commit(t); err != nil {
+	if err := p.send(t); err != nil {
 		return err
 	}
-	p.exists, p.whole = true, true
+	have := p.have
+	p.have = want
+	p.exists, p.whole = !last, !last
+	if last {
+		p.order = nil
+		p.forget()
+	}
+	for _, k := range touched {
+		switch {
+		case have[k] == nil && want[k] != nil:
+			p.order = append(p.order, k)
+		case have[k] != nil && want[k] == nil:
+			p.order = slices.DeleteFunc(p.order, func(o ipvs.ServiceKey) bool { return o == k })
+		}
+	}
+	p.settle(have, want, touched)
+	return nil
+}
+
+// send commits a transaction for the generation that is known, and knows the one after it.
+func (p *Plane) send(t *batch) error {
+	gen := p.gen
+	p.gen = 0
+	if err := p.sock.commit(t, gen); err != nil {
+		return err
+	}
+	if gen != 0 {
+		p.gen = max(gen+1, 1)
+	}
 	return nil
 }
 
 func (p *Plane) forget() {
-	p.exists, p.whole = false, false
 	p.elems, p.counts = map[string]map[string]counts{}, map[string]counts{}
 }
 
@@ -438,11 +445,11 @@ func (p *Plane) forgetClients(name string, ids []uint32) {
 		n := min(len(list), 256)
 		t := &batch{}
 		t.elements(unix.NFT_MSG_DELSETELEM, "forget clients", clientsName(name), 0, list[:n])
-		if p.sock.commit(t) != nil && n > 1 {
+		if p.send(t) != nil && n > 1 {
 			for _, el := range list[:n] {
 				one := &batch{}
 				one.elements(unix.NFT_MSG_DELSETELEM, "forget a client", clientsName(name), 0, []element{el})
-				_ = p.sock.commit(one)
+				_ = p.send(one)
 			}
 		}
 		list = list[n:]
@@ -451,27 +458,16 @@ func (p *Plane) forgetClients(name string, ids []uint32) {
 
 // Flush deletes the table with all services. Other tables are not ours to flush.
 func (p *Plane) Flush(ctx context.Context) error {
-	if _, err := p.load(); err != nil {
-		return err
+	var err error
+	for range 3 {
+		if err := p.load(); err != nil {
+			return err
+		}
+		if err = p.commit(model{}, slices.Clone(p.order)); !errors.Is(err, errMoved) {
+			break
+		}
 	}
-	if !p.exists {
-		return ctx.Err()
-	}
-	t := &batch{}
-	t.table(unix.NFT_MSG_DELTABLE)
-	if err := p.sock.commit(t); err != nil {
-		return err
-	}
-	var touched []ipvs.ServiceKey
-	for k := range p.have {
-		touched = append(touched, k)
-	}
-	slices.SortFunc(touched, func(a, b ipvs.ServiceKey) int { return cmp.Compare(serviceName(a), serviceName(b)) })
-	have := p.have
-	p.have = model{}
-	p.forget()
-	p.settle(have, p.have, touched)
-	return ctx.Err()
+	return errors.Join(err, ctx.Err())
 }
 
 // SetTimeouts sets the timeouts of connection tracking in this network namespace (established TCP connections, those in FIN_WAIT,
