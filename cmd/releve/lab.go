@@ -27,6 +27,7 @@ Networks in namespaces of this machine, with daemons that are broken on purpose 
       --log            show the log lines of the directors
       --config DIR     where lb1.conf and lb2.conf are, default: those the program was built with
       --daemon FILE    run this program as the director instead of releve
+      --patience N     stretch the time limits N times, for slow machines
   -h, --help           this text
 
 Exit status: 0 if everything happened as expected and in time, 1 if not, 2 if the lab could not be built, 130 after Ctrl-C.
@@ -42,9 +43,14 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 	log := f.Bool("log", false, "")
 	config := f.String("config", "", "")
 	daemon := f.String("daemon", "", "")
+	patience := f.Float64("patience", 1, "")
 	help := f.BoolP("help", "h", false, "")
 	if err := f.Parse(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprintf(stderr, "releve lab: %v\n%s", err, labUsage)
+		return 2
+	}
+	if *patience <= 0 {
+		fmt.Fprintf(stderr, "releve lab: --patience %v: want a number above 0\n", *patience)
 		return 2
 	}
 	words := f.Args()
@@ -70,7 +76,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 	if again {
 		return status
 	}
-	o := demo.Options{Binary: *daemon, Config: fs.FS(demofiles.Files), Out: stdout, Log: *log}
+	o := demo.Options{Binary: *daemon, Config: fs.FS(demofiles.Files), Out: stdout, Log: *log, Patience: *patience}
 	if *config != "" {
 		o.Config = os.DirFS(*config)
 	}

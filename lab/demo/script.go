@@ -39,7 +39,7 @@ func (d *demo) begin() error {
 		}
 	}
 	// 3 adverts missed and the skew of priority 150.
-	err := d.expectSince(from, "lb1 becomes master of both addresses", 5*time.Second, func() bool { return lb1.master() && lb2.backup() }, nil)
+	err := d.expectSince(from, "lb1 becomes master of both addresses", 6*time.Second, func() bool { return lb1.master() && lb2.backup() }, nil)
 	if err != nil {
 		return err
 	}
