@@ -7,6 +7,7 @@ import (
 
 	"releve/confparse"
 	"releve/notify"
+	"releve/script"
 	"releve/vrrp"
 )
 
@@ -22,7 +23,7 @@ func newVRRPPart(env *environment) (part, error) {
 	p := &vrrpPart{env: env}
 	p.cfg.Store(env.cfg)
 	o := vrrp.Options{Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs,
-		Sync: &syncControl{log: env.log}}
+		Sync: &syncControl{log: env.log}, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global))}
 	if env.start.Resume {
 		for name, state := range env.start.States {
 			if state == vrrp.Master.String() {
@@ -61,6 +62,9 @@ func (p *vrrpPart) notify(ev vrrp.Event) {
 		case "MASTER", "BACKUP", "FAULT", "STOP", "DELETED":
 			p.env.states(map[string]string{ev.Name: ev.What})
 		}
+	}
+	if ev.Resumed {
+		return // nothing changed for anybody outside
 	}
 	if n, ok := vrrpChange(ev, p.groupOf); ok {
 		p.tell.Send(n)
