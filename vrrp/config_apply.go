@@ -160,6 +160,7 @@ func (e *Engine) commit(next *setup) {
 		e.watch.onLink, e.watch.onAddr, e.watch.onLost = e.onLink, e.onAddr, e.resync
 	}
 	oldStatics := e.staticChanges(false)
+	e.settle()
 	old := e.cfg
 	if old == nil {
 		oldStatics = nil

@@ -109,6 +109,7 @@ type Engine struct {
 	sockets   map[socketKey]*socket
 	dirty     []*socket
 	actions   []machine.Action
+	later     []machine.Action // for handOver
 	advert    wire.Advert
 	packet    wire.Packet
 	objects   map[objectKey]*object
@@ -272,13 +273,14 @@ func (e *Engine) runDue() {
 	}
 }
 
-// settle sends what has been queued and sets the alarm.
+// settle sends what has been queued, hands the rest over and sets the alarm.
 func (e *Engine) settle() {
 	for i, s := range e.dirty {
 		e.dirty[i] = nil
 		e.flush(s)
 	}
 	e.dirty = e.dirty[:0]
+	e.handOver()
 	next, ok := e.sched.next()
 	if !ok || next == e.nextAlarm {
 		return
@@ -315,9 +317,7 @@ func (e *Engine) finish() {
 	for _, in := range e.instances {
 		e.step(in, machine.Event{Kind: machine.Stop})
 	}
-	for _, s := range e.sockets {
-		e.flush(s)
-	}
+	e.settle()
 	if e.started && !e.o.KeepAtStop {
 		e.act.statics(e.staticChanges(false), nil)
 	}

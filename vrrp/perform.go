@@ -14,10 +14,31 @@ func (e *Engine) step(in *instance, ev machine.Event) {
 	e.perform(e.actions)
 }
 
-// perform carries actions out: adverts and timers here, the rest by the actuator, in order.
+// perform carries actions out in two passes. Adverts and timers come first, for all events of a round; logs, addresses, announcements
+// and notifications, which the actuator executes in order, are handed over when the adverts have left.
 func (e *Engine) perform(actions []machine.Action) {
 	for i := range actions {
 		a := &actions[i]
+		switch a.Kind {
+		case machine.Send:
+			e.send(e.instances[a.M.ID], a.Prio)
+			if a.Prio == 0 {
+				e.later = append(e.later, *a)
+			}
+		case machine.Arm:
+			e.sched.arm(&e.instances[a.M.ID].timers[a.Timer], e.now()+a.After)
+		case machine.Disarm:
+			e.sched.disarm(&e.instances[a.M.ID].timers[a.Timer])
+		default:
+			e.later = append(e.later, *a)
+		}
+	}
+}
+
+// handOver is the second pass.
+func (e *Engine) handOver() {
+	for i := range e.later {
+		a := &e.later[i]
 		if a.M == nil {
 			e.notifyGroup(a)
 			continue
@@ -25,14 +46,7 @@ func (e *Engine) perform(actions []machine.Action) {
 		in := e.instances[a.M.ID]
 		switch a.Kind {
 		case machine.Send:
-			e.send(in, a.Prio)
-			if a.Prio == 0 {
-				e.say(in, "sent 0 priority")
-			}
-		case machine.Arm:
-			e.sched.arm(&in.timers[a.Timer], e.now()+a.After)
-		case machine.Disarm:
-			e.sched.disarm(&in.timers[a.Timer])
+			e.say(in, "sent 0 priority")
 		case machine.Enter:
 			e.enter(in, a)
 		case machine.Take:
@@ -45,7 +59,7 @@ func (e *Engine) perform(actions []machine.Action) {
 			if e.stopping && e.o.KeepAtStop {
 				continue
 			}
-			e.act.drop(in.plan, a.From == machine.Master || !e.started || in.m.State() != machine.Init)
+			e.act.drop(in.plan, a.From == machine.Master || a.Why == machine.Starting)
 		case machine.Announce:
 			e.announce(in, a.Burst)
 		case machine.Notify:
@@ -57,6 +71,8 @@ func (e *Engine) perform(actions []machine.Action) {
 			e.remark(in, a)
 		}
 	}
+	clear(e.later)
+	e.later = e.later[:0]
 }
 
 // say logs a line of an instance in the reference's form.
@@ -93,9 +109,9 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 	case machine.AdvertTimeout:
 		return fmt.Sprintf("no advert within %s", in.m.DownInterval())
 	case machine.HigherPrio:
-		return fmt.Sprintf("advert with higher priority %d from %s, ours %d", e.advert.Priority, e.packet.Src, in.m.Priority())
+		return fmt.Sprintf("advert with higher priority %d from %s, ours %d", a.Prio, a.Src, in.m.Priority())
 	case machine.HigherAddr:
-		return fmt.Sprintf("advert with equal priority from higher address %s", e.packet.Src)
+		return fmt.Sprintf("advert with equal priority from higher address %s", a.Src)
 	case machine.GroupFollows:
 		if in.group != nil {
 			return "follows sync group " + in.group.cfg.Name

@@ -51,7 +51,7 @@ func (m *Machine) Step(ev Event, out []Action) []Action {
 		}
 	case AddrLost:
 		if m.state == Master {
-			return m.leave(out, Backup, AddressGone)
+			return m.leave(out, Backup, AddressGone, ev)
 		}
 	}
 	return out
@@ -77,7 +77,7 @@ func (m *Machine) start(out []Action, why Remark) []Action {
 		m.state = Fault
 		return append(out,
 			Action{Kind: Enter, M: m, From: Init, State: Fault, Why: why},
-			Action{Kind: Release, M: m},
+			Action{Kind: Release, M: m, Why: Starting},
 			Action{Kind: Notify, M: m, State: Fault})
 	case m.wants && m.mayLead():
 		return m.lead(out, why)
@@ -86,7 +86,7 @@ func (m *Machine) start(out []Action, why Remark) []Action {
 	return append(out,
 		Action{Kind: Arm, M: m, Timer: Main, After: m.DownInterval()},
 		Action{Kind: Enter, M: m, From: Init, State: Backup, Why: why},
-		Action{Kind: Release, M: m},
+		Action{Kind: Release, M: m, Why: Starting},
 		Action{Kind: Notify, M: m, State: Backup})
 }
 
@@ -145,7 +145,7 @@ func (m *Machine) heardAsMaster(ev Event, out []Action) []Action {
 		}
 		out = append(out, Action{Kind: Say, M: m, Why: why, Src: ev.Src, Prio: ev.Prio})
 		m.learn(ev.Interval)
-		return m.leave(out, Backup, why)
+		return m.leave(out, Backup, why, ev)
 	}
 	if !m.cfg.LowerPrioNoAdvert {
 		out = append(out,
@@ -185,7 +185,7 @@ func (m *Machine) dueAsBackup(ev Event, out []Action) []Action {
 func (m *Machine) dueAsMaster(ev Event, out []Action) []Action {
 	if ev.Late > m.DownInterval() || m.cfg.TimerExpiredBackup && ev.Late > m.cfg.Interval {
 		out = append(out, Action{Kind: Say, M: m, Why: Suspended, Late: ev.Late})
-		return m.leave(out, Backup, Suspended)
+		return m.leave(out, Backup, Suspended, ev)
 	}
 	return append(out,
 		Action{Kind: Send, M: m, Prio: m.prio},
@@ -198,7 +198,7 @@ func (m *Machine) failed(out []Action) []Action {
 	if m.state == Init || m.state == Fault {
 		return out
 	}
-	return m.leave(out, Fault, FaultSeen)
+	return m.leave(out, Fault, FaultSeen, Event{})
 }
 
 func (m *Machine) recovered(out []Action) []Action {
@@ -335,14 +335,14 @@ func (m *Machine) leadOne(out []Action, why Remark) []Action {
 }
 
 // leave takes the instance and its group to BACKUP or FAULT.
-func (m *Machine) leave(out []Action, to State, why Remark) []Action {
-	out = m.leaveOne(out, to, why)
+func (m *Machine) leave(out []Action, to State, why Remark, ev Event) []Action {
+	out = m.leaveOne(out, to, why, ev)
 	if m.group == nil {
 		return out
 	}
 	for _, o := range m.others(nil) {
 		if o.state != to && o.state != Init && o.state != Fault {
-			out = o.leaveOne(out, to, GroupFollows)
+			out = o.leaveOne(out, to, GroupFollows, ev)
 		}
 	}
 	m.group.state = to
@@ -351,7 +351,7 @@ func (m *Machine) leave(out []Action, to State, why Remark) []Action {
 
 // leaveOne: the order is the reference's. Its FAULT is announced by two adverts of priority 0, by one in a member that follows;
 // giving way to a better router is silent (RFC 9568 §6.4.3).
-func (m *Machine) leaveOne(out []Action, to State, why Remark) []Action {
+func (m *Machine) leaveOne(out []Action, to State, why Remark, ev Event) []Action {
 	from := m.state
 	m.state, m.wants = to, false
 	m.preemptAt = time.Time{}
@@ -370,11 +370,11 @@ func (m *Machine) leaveOne(out []Action, to State, why Remark) []Action {
 	} else {
 		out = append(out, Action{Kind: Arm, M: m, Timer: Main, After: m.DownInterval()})
 	}
-	out = append(out, Action{Kind: Enter, M: m, From: from, State: to, Why: why})
+	out = append(out, Action{Kind: Enter, M: m, From: from, State: to, Why: why, Src: ev.Src, Prio: ev.Prio})
 	if from == Master {
 		out = append(out, Action{Kind: Release, M: m, From: from})
 	}
-	return append(out, Action{Kind: Notify, M: m, From: from, State: to, Why: why})
+	return append(out, Action{Kind: Notify, M: m, From: from, State: to, Why: why, Src: ev.Src, Prio: ev.Prio})
 }
 
 // Reconfigure changes the configuration of a running instance without a change of state; prio is the effective priority under the
@@ -431,7 +431,7 @@ func (g *Group) Settle(out []Action) []Action {
 	}
 	for _, m := range g.Members {
 		if m.state != Init && m.state != g.state && m.state != Fault {
-			out = m.leaveOne(out, g.state, GroupFollows)
+			out = m.leaveOne(out, g.state, GroupFollows, Event{})
 		} else if m.state == Fault && g.state == Backup {
 			out = m.recovered(out)
 		}
