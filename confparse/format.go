@@ -115,7 +115,12 @@ func codeOf(s string) string {
 // spaced puts the space before a brace that ends the code of a line.
 func spaced(s, code string) string {
 	n := len(code)
-	if n < 2 || code[n-1] != '{' || isSpace(code[n-2]) || strings.IndexByte("${}", code[n-2]) >= 0 || !strings.HasPrefix(s, code) {
+	if n < 2 || code[n-1] != '{' || !strings.HasPrefix(s, code) {
+		return s
+	}
+	// Behind other signs a space would make a difference: `$NAME {` is a parameter, `include {` an include.
+	word := code[strings.LastIndexAny(code[:n-1], " \t\v\f\r")+1 : n-1]
+	if _, include := includes[word]; include || word == "" || nameEnd(word, 0) != len(word) {
 		return s
 	}
 	if _, change := balance(code); change < 1 {

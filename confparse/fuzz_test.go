@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -26,7 +27,11 @@ var fuzzBounds = bounds{output: 1 << 18, lines: 1 << 12, work: 1 << 21}
 
 func loadText(t *testing.T, text string) (*Source, Diagnostics) {
 	t.Helper()
+	if strings.Contains(text, "include") && strings.Contains(text, "/") {
+		t.Skip("would read the files of this machine")
+	}
 	l := newLoader(LoadOptions{ConfigID: "main"}, fuzzBounds)
+	l.seed("1")
 	l.readText("/nowhere/k.conf", text, nil, originFile, Pos{})
 	return l.src, l.diags
 }

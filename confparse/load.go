@@ -23,7 +23,7 @@ type LoadOptions struct {
 
 // Bounds of the source stage. They are far above what real files need, and low enough that a file cannot hold the machine.
 const (
-	maxFileSize     = 64 << 20 // bytes of one file
+	maxFileSize     = 64 << 20 // bytes of all files together
 	maxFiles        = 10_000   // files read
 	maxIncludeDepth = 32       // files that include each other
 	maxOrigins      = 1 << 18  // places that parameters were used at
@@ -96,6 +96,7 @@ type loader struct {
 	origins    map[origin]int32
 	def        *definition // that goes on in the next line
 	inGlobal   bool        // within global_defs
+	read       int         // bytes of files
 	size, work int         // bytes of expanded text, and what it took to make it
 	full       bool        // a bound was reached: nothing more is read
 }
@@ -134,7 +135,7 @@ func (l *loader) originOf(o origin) int32 {
 
 // readFile reads and expands a file.
 func (l *loader) readFile(path string, kind originKind, via Pos) error {
-	text, info, err := slurp(path)
+	text, info, err := slurp(path, maxFileSize-l.read)
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,7 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 
 // readText expands the text of a file.
 func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, via Pos) {
+	l.read += len(text)
 	l.src.files = append(l.src.files, file{name: path, text: text})
 	o := l.originOf(origin{file: int32(len(l.src.files) - 1), kind: kind, via: via})
 
@@ -185,7 +187,7 @@ func (l *loader) readInclude(path string, pos Pos, must bool) {
 	switch {
 	case err == errLoop:
 		d.Severity, d.Exit, d.Code = Error, ExitConfig, "include-loop"
-	case err == errTooMany:
+	case err == errTooMany, err == errTooLarge:
 		d.Severity, d.Exit, d.Code = Error, ExitConfig, "include-limit"
 	case must:
 		d.Severity, d.Exit, d.FatalAtStart = Error, ExitSecurity, true
@@ -210,14 +212,14 @@ var (
 	errExec     = errors.New("is executable, which a configuration must not be")
 	errLoop     = errors.New("it is being read already: files include each other")
 	errTooMany  = fmt.Errorf("more than %d files, or more than %d that include each other", maxFiles, maxIncludeDepth)
-	errTooLarge = fmt.Errorf("larger than %d MiB", maxFileSize>>20)
+	errTooLarge = fmt.Errorf("with it the configuration is larger than %d MiB", maxFileSize>>20)
 )
 
 // slurp reads a regular file, or /dev/null, which is empty. It does not wait for a FIFO and does not touch devices.
-func slurp(path string) (string, fs.FileInfo, error) {
+func slurp(path string, limit int) (string, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err == nil {
-		err = readable(info) // before opening: to open some devices does things
+		err = readable(info, limit) // before opening: to open some devices does things
 	}
 	if err != nil || isNull(info) {
 		return "", info, err
@@ -228,7 +230,7 @@ func slurp(path string) (string, fs.FileInfo, error) {
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err == nil {
-		err = readable(info)
+		err = readable(info, limit)
 	}
 	if err != nil {
 		return "", nil, err
@@ -239,7 +241,7 @@ func slurp(path string) (string, fs.FileInfo, error) {
 	for {
 		n, err := f.Read(buf)
 		b.Write(buf[:n])
-		if b.Len() > maxFileSize {
+		if b.Len() > limit {
 			return "", nil, errTooLarge
 		}
 		if n == 0 || err != nil {
@@ -252,7 +254,7 @@ func slurp(path string) (string, fs.FileInfo, error) {
 }
 
 // readable says why a file is none to read a configuration from.
-func readable(info fs.FileInfo) error {
+func readable(info fs.FileInfo, limit int) error {
 	switch {
 	case info.IsDir():
 		return errIsDir
@@ -262,7 +264,7 @@ func readable(info fs.FileInfo) error {
 		return errNoFile
 	case info.Mode()&0o111 != 0:
 		return errExec
-	case info.Size() > maxFileSize:
+	case info.Size() > int64(limit):
 		return errTooLarge
 	}
 	return nil
