@@ -23,12 +23,12 @@ import (
 
 // benchServer is what the child process started by startServer does: accept, answer each request at once, close.
 func benchServer() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp4", ":0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(l.Addr())
+	fmt.Printf("127.0.0.1:%d\n", l.Addr().(*net.TCPAddr).Port)
 	go func() { // ends with the parent
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)

@@ -83,10 +83,11 @@ type fileWatch struct {
 	f  *os.File
 	fd int
 
-	mu   sync.Mutex
-	dirs map[int32]string             // by watch descriptor
-	wds  map[string]int32             // by folder
-	subs map[string]map[*checker]bool // by path
+	mu     sync.Mutex
+	closed bool
+	dirs   map[int32]string             // by watch descriptor
+	wds    map[string]int32             // by folder
+	subs   map[string]map[*checker]bool // by path
 }
 
 const fileEvents = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_ONLYDIR
@@ -109,6 +110,9 @@ func (w *fileWatch) add(path string, c *checker) error {
 	if w.subs[path] == nil {
 		w.subs[path] = map[*checker]bool{}
 	}
+	if w.closed {
+		return os.ErrClosed
+	}
 	w.subs[path][c] = true
 	wd, err := unix.InotifyAddWatch(w.fd, dir, fileEvents)
 	if err != nil {
@@ -123,7 +127,7 @@ func (w *fileWatch) remove(path string, c *checker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.subs[path], c)
-	if len(w.subs[path]) > 0 {
+	if w.closed || len(w.subs[path]) > 0 {
 		return
 	}
 	delete(w.subs, path)
@@ -140,7 +144,14 @@ func (w *fileWatch) remove(path string, c *checker) {
 	}
 }
 
-func (w *fileWatch) close() { w.f.Close() }
+func (w *fileWatch) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		w.f.Close()
+	}
+}
 
 func (w *fileWatch) run() {
 	buf := make([]byte, 4096)
@@ -175,33 +186,38 @@ func (w *fileWatch) event(wd int32, mask uint32, name string) {
 	}
 	w.mu.Unlock()
 	for _, c := range hit {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		c.changed()
 	}
 }
 
-// runFile is the goroutine of a FILE_CHECK: it looks at the start and whenever the file changed. Without inotify it looks every
-// delay_loop.
-func (c *checker) runFile(w *fileWatch, path string) {
-	var tick <-chan time.Time
-	if w == nil || w.add(path, c) != nil {
-		t := time.NewTicker(max(c.cfg.DelayLoop, time.Second))
-		defer t.Stop()
-		tick = t.C
-	}
-	if w != nil {
-		defer w.remove(path, c)
-	}
-	for {
-		c.once()
-		select {
-		case <-c.done:
-			return
-		case <-c.wake:
-		case <-tick:
+// watch has the checker told of changes of its file; without inotify it looks every delay_loop. The runner's mutex is held.
+func (r *Runner) watch(path string, c *checker) bool {
+	if r.files == nil {
+		var err error
+		if r.files, err = newFileWatch(); err != nil {
+			r.o.Log.Warn("FILE_CHECK looks at its file every delay_loop only", "checker", c.cfg.ID, "err", err)
+			return false
 		}
+	}
+	if err := r.files.add(path, c); err != nil {
+		r.o.Log.Warn("FILE_CHECK looks at its file every delay_loop only", "checker", c.cfg.ID, "err", err)
+		return false
+	}
+	return true
+}
+
+func (r *Runner) unwatch(path string, c *checker) { r.files.remove(path, c) }
+
+// changed makes a FILE_CHECK look at its file: now, or again if it is looking.
+func (c *checker) changed() {
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
+	switch {
+	case c.att.stopped:
+	case c.st.Next.IsZero():
+		c.arm(0)
+	default:
+		c.again = true
 	}
 }
 
@@ -222,14 +238,15 @@ func (r *Runner) BFD(session string, up bool) {
 	r.sessions[session] = up
 	for _, c := range r.order {
 		if c.cfg.Type == TypeBFD && c.cfg.BFD == session {
+			c.att.mu.Lock()
 			c.session(up)
+			c.att.mu.Unlock()
 		}
 	}
 }
 
+// session applies the state of a BFD session; the mutex is held.
 func (c *checker) session(up bool) {
-	c.att.mu.Lock()
-	defer c.att.mu.Unlock()
 	if c.att.stopped {
 		return
 	}
@@ -237,7 +254,6 @@ func (c *checker) session(up bool) {
 	if !up {
 		out.reason = "BFD session " + c.cfg.BFD + " is down"
 	}
-	c.rule.retry = 0
 	now := time.Now()
 	c.settle(c.cfg, out, now, now)
 }

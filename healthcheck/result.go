@@ -41,6 +41,7 @@ type Status struct {
 	Latency   time.Duration // of the last attempt
 	Last      time.Time     // start of the last attempt; zero: none
 	Next      time.Time     // the next attempt is due then; zero: no timer (FILE_CHECK, BFD_CHECK)
+	Late      time.Duration // how much later than due the last attempt began: waiting for a slot, or for the processor
 	Since     time.Time     // of the verdict; zero: since the start
 	Attempts  uint64
 	Failures  uint64

@@ -50,6 +50,9 @@ func (r *rule) configure(cfg *Config) {
 	r.retry = max(cfg.Retry, 0)
 	r.delayLoop, r.retryDelay, r.downDelay = cfg.DelayLoop, cfg.DelayBeforeRetry, cfg.DelayLoop
 	r.stubborn = cfg.Type == TypeSMTP
+	if cfg.Type == TypeFile || cfg.Type == TypeBFD { // told what is, not asked
+		r.retry = 0
+	}
 	r.urls, r.fast = 0, false
 	if (cfg.Type == TypeHTTP || cfg.Type == TypeSSL) && cfg.HTTP != nil {
 		r.urls, r.fast = len(cfg.HTTP.URLs), cfg.HTTP.FastRecovery

@@ -33,7 +33,7 @@ type RunnerOptions struct {
 	newProber func(*Config, *RunnerOptions) (prober, error) // for tests; nil: newProber
 }
 
-// Runner runs checkers, one goroutine each. Make it with NewRunner; its methods may be called from any goroutine.
+// Runner runs checkers, each attempt in its checker's own goroutine. Make it with NewRunner; its methods may be called from any goroutine.
 type Runner struct {
 	o     RunnerOptions
 	slots chan struct{}
@@ -45,7 +45,8 @@ type Runner struct {
 	started  bool
 	sessions map[string]bool // BFD sessions heard of
 	files    *fileWatch      // nil until there is a FILE_CHECK
-	unwatch  func() bool     // of the context of the last Set
+	release  func() bool     // forgets the context of the last Set
+	epoch    time.Time       // where the grid of attempts begins
 }
 
 // NewRunner makes a runner without checkers.
@@ -62,7 +63,7 @@ func NewRunner(o RunnerOptions) *Runner {
 	if o.InFlight <= 0 {
 		o.InFlight = openFiles() - 64
 	}
-	return &Runner{o: o, slots: make(chan struct{}, max(o.InFlight, 1)), checkers: map[string]*checker{}}
+	return &Runner{o: o, slots: make(chan struct{}, max(o.InFlight, 1)), checkers: map[string]*checker{}, epoch: time.Now()}
 }
 
 func openFiles() int {
@@ -73,18 +74,20 @@ func openFiles() int {
 	return int(min(l.Cur, 1<<20))
 }
 
-// checker is one running checker.
+// checker is one running checker. Its goroutine exists while there is something to do: between attempts a checker is a timer, so that ten
+// thousand of them that wait hold no stacks.
 type checker struct {
-	r    *Runner
-	att  attempt // its mutex guards all below
-	wake chan struct{}
-	done chan struct{}
+	r   *Runner
+	att attempt // its mutex guards all below
 
 	cfg       *Config
 	p         prober
 	rule      rule
 	st        Status
+	timer     *time.Timer // fires attempt; nil for BFD_CHECK
 	suspended bool
+	watched   bool   // a FILE_CHECK that is told of changes
+	again     bool   // a FILE_CHECK that was told of one while it looked
 	broken    string // why it could not be tried; logged once
 }
 
@@ -142,10 +145,10 @@ func (r *Runner) Set(ctx context.Context, cfgs []*Config) {
 			r.start(c)
 		}
 	}
-	if r.unwatch != nil {
-		r.unwatch()
+	if r.release != nil {
+		r.release()
 	}
-	r.unwatch = context.AfterFunc(ctx, r.stopAll)
+	r.release = context.AfterFunc(ctx, r.stopAll)
 }
 
 // stopAll ends all checkers; their last status can still be asked for.
@@ -157,7 +160,6 @@ func (r *Runner) stopAll() {
 	}
 	if r.files != nil {
 		r.files.close()
-		r.files = nil
 	}
 }
 
@@ -202,7 +204,7 @@ func Same(a, b *Config) bool {
 }
 
 func (r *Runner) newChecker(cfg *Config, starting bool) *checker {
-	c := &checker{r: r, cfg: cfg, rule: newRule(cfg, starting), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &checker{r: r, cfg: cfg, rule: newRule(cfg, starting)}
 	c.st = Status{ID: cfg.ID, Type: cfg.Type, Up: c.rule.up}
 	make := r.o.newProber
 	if make == nil {
@@ -224,32 +226,48 @@ func (p brokenProber) probe(*attempt, int) outcome {
 }
 
 func (r *Runner) start(c *checker) {
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
 	first := r.o.FirstDelay
 	if c.cfg.Warmup > 0 {
 		first += rand.N(c.cfg.Warmup)
 	}
 	switch c.cfg.Type {
-	case TypeBFD: // no goroutine: it follows its session
+	case TypeBFD: // no timer: it follows its session
 		if up, ok := r.sessions[c.cfg.BFD]; ok {
 			c.session(up)
 		}
 		return
 	case TypeFile:
-		if r.files == nil {
-			var err error
-			if r.files, err = newFileWatch(); err != nil {
-				r.o.Log.Warn("FILE_CHECK files are looked at every delay_loop only", "err", err)
-			}
+		first = 0
+		if c.cfg.File != nil {
+			c.watched = r.watch(c.cfg.File.Path, c)
 		}
-		w := r.files
-		r.wg.Go(func() { c.runFile(w, c.cfg.File.Path) })
-		return
 	}
-	c.st.Next = time.Now().Add(first)
-	r.wg.Go(func() { c.run(first) })
+	r.wg.Add(1) // until finish
+	c.arm(first)
 }
 
-// Wait returns when the goroutines of all checkers that were told to end have ended. A script that does not end by itself
+// arm sets the timer; the mutex is held.
+func (c *checker) arm(after time.Duration) {
+	if after > tick {
+		// On a common grid many attempts share one waking of the process.
+		if off := (time.Since(c.r.epoch) + after) % tick; off > 0 {
+			after += tick - off
+		}
+	}
+	c.st.Next = time.Now().Add(after)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(after, c.attempt)
+	} else {
+		c.timer.Reset(after)
+	}
+}
+
+// tick is the grid of the attempts' times, far finer than any delay_loop.
+const tick = 2 * time.Millisecond
+
+// Wait returns when all checkers that were told to end have ended. A script that does not end by itself
 // is killed after its grace.
 func (r *Runner) Wait() { r.wg.Wait() }
 
@@ -284,66 +302,63 @@ func (r *Runner) Suspend(on bool, ids ...string) {
 func (c *checker) configure(cfg *Config) {
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
-	changed := c.cfg.DelayLoop != cfg.DelayLoop || c.cfg.DelayBeforeRetry != cfg.DelayBeforeRetry
 	c.cfg, c.st.ID = cfg, cfg.ID
 	c.rule.configure(cfg)
-	if changed {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+	// A shorter delay_loop counts at once, if the checker is between attempts.
+	if c.timer != nil && !c.watched && time.Until(c.st.Next) > cfg.DelayLoop && c.timer.Stop() {
+		c.arm(cfg.DelayLoop)
 	}
 }
 
 // stop ends the checker and what it is waiting for; there is no report after it.
 func (c *checker) stop() {
-	if c.att.stop() {
-		close(c.done)
+	if !c.att.stop() || c.timer == nil {
+		return
+	}
+	c.att.mu.Lock()
+	idle := c.st.Next.IsZero() // a FILE_CHECK that waits for a change
+	c.att.mu.Unlock()
+	if idle || c.timer.Stop() {
+		c.finish()
 	}
 }
 
-// run is the checker's goroutine.
-func (c *checker) run(first time.Duration) {
-	t := time.NewTimer(first)
-	defer t.Stop()
+// finish is the end of a checker: no attempt is under way, and none will be.
+func (c *checker) finish() {
 	if p, ok := c.p.(io.Closer); ok {
-		defer p.Close()
+		_ = p.Close()
 	}
-	for {
-		select {
-		case <-c.done:
-			return
-		case <-c.wake:
-			t.Reset(c.sooner())
-			continue
-		case <-t.C:
-		}
-		select {
-		case c.r.slots <- struct{}{}:
-		case <-c.done:
-			return
-		}
-		next := c.once()
-		<-c.r.slots
-		t.Reset(next)
+	if c.watched {
+		c.r.unwatch(c.cfg.File.Path, c)
 	}
+	c.r.wg.Done()
 }
 
-// sooner is the time left to the next attempt after the delays changed: no longer than the new delay_loop.
-func (c *checker) sooner() time.Duration {
+// attempt is what the timer runs, in a goroutine of its own.
+func (c *checker) attempt() {
+	c.r.slots <- struct{}{}
+	next := c.once()
+	<-c.r.slots
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
-	left := max(0, min(time.Until(c.st.Next), c.cfg.DelayLoop))
-	c.st.Next = time.Now().Add(left)
-	return left
+	switch {
+	case c.att.stopped:
+		c.finish()
+	case c.again:
+		c.again = false
+		c.arm(0)
+	case c.watched:
+		c.st.Next = time.Time{}
+	default:
+		c.arm(next)
+	}
 }
 
 // once makes one attempt and returns the time to the next.
 func (c *checker) once() time.Duration {
 	c.att.mu.Lock()
-	if c.suspended {
+	if c.suspended || c.att.stopped {
 		next := c.rule.delayLoop
-		c.st.Next = time.Now().Add(next)
 		c.att.mu.Unlock()
 		return next
 	}
@@ -357,17 +372,18 @@ func (c *checker) once() time.Duration {
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
 	if c.att.stopped {
-		return time.Hour // the loop ends before that
+		return 0
 	}
-	next := c.settle(cfg, out, begin, end)
-	c.st.Next = end.Add(next)
-	return next
+	return c.settle(cfg, out, begin, end)
 }
 
 // settle applies an outcome: state, report, log. It runs with the mutex held.
 func (c *checker) settle(cfg *Config, out outcome, begin, end time.Time) time.Duration {
 	st := &c.st
 	st.Tried, st.Last, st.Latency, st.Reason = true, begin, end.Sub(begin), out.reason
+	if !st.Next.IsZero() {
+		st.Late = max(0, begin.Sub(st.Next))
+	}
 	st.Attempts++
 	if out.unsure {
 		c.unsure(cfg, out)
