@@ -65,8 +65,9 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 		}
 		h.UDP = u
 	case healthcheck.TypeFile:
-		return p.fileOf(h, ck)
+		return p.fileOf(&healthcheck.Config{Type: h.Type, ID: h.ID}, ck)
 	case healthcheck.TypeBFD:
+		h = &healthcheck.Config{Type: h.Type, ID: h.ID, Alpha: h.Alpha}
 		if !ck.name.set() {
 			p.bad(ck.pos, "bfd", "BFD_CHECK names no bfd_instance: ignored")
 			return nil

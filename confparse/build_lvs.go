@@ -393,6 +393,9 @@ func (p *interp) buildSync(cfg *Config) {
 	if len(p.raw.instances) == 0 {
 		return
 	}
+	if vi := p.raw.byInstance[s.instance]; vi != nil && !vi.built {
+		return
+	}
 	if p.raw.byInstance[s.instance] == nil && p.raw.byGroup[s.instance] == nil {
 		p.bad(g.sync.pos, "sync-daemon-instance", "lvs_sync_daemon: there is no vrrp_instance %s", s.instance).Suggest = p.nearestInstance(s.instance)
 		return

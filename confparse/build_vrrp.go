@@ -41,6 +41,7 @@ func (p *interp) buildVRRP(cfg *Config) {
 	}
 	for _, vi := range r.instances {
 		if p.buildInstance(vi) {
+			vi.built = true
 			c.Instances = append(c.Instances, vi.cfg)
 		}
 	}
@@ -409,7 +410,7 @@ func (p *interp) vmacOf(vi *rawInstance) {
 		p.bad(vi.vmacPos, "vmac", "%s: use_ipvlan needs an address over IPv4", vi.name)
 	}
 	if vi.addrVMAC.set() && c.VMAC == nil {
-		c.VMAC = &vrrp.VMACConfig{}
+		c.VMAC = &vrrp.VMACConfig{OnlyAddr: true}
 	}
 	if c.VMAC == nil {
 		if vi.xmitBase.set() {
@@ -466,7 +467,9 @@ func (p *interp) trackOf(vi *rawInstance) {
 	for i, t := range vi.track.ifaces {
 		if t.r.Name == vi.iface.or("") && !vi.c.DontTrackPrimary && vi.iface.set() {
 			p.bad(t.pos, "track-own-interface", "%s: %s is the own interface and tracked anyway: ignored", vi.name, t.r.Name)
-			c.Track.Ifaces = append(c.Track.Ifaces[:i:i], c.Track.Ifaces[i+1:]...)
+			if c.Track.Ifaces = append(c.Track.Ifaces[:i:i], c.Track.Ifaces[i+1:]...); len(c.Track.Ifaces) == 0 {
+				c.Track.Ifaces = nil
+			}
 			break
 		}
 	}
@@ -542,7 +545,7 @@ func (p *interp) buildGroup(sg *rawGroup) *vrrp.GroupConfig {
 			d.Suggest = p.nearestInstance(m.Text)
 		case vi.sg != sg:
 			p.bad(m.Pos, "sync-group", "sync group %s: %s is in group %s already", sg.name, m.Text, vi.sg.name)
-		default:
+		case vi.built:
 			c.Members = append(c.Members, m.Text)
 		}
 	}
@@ -593,6 +596,9 @@ func (p *interp) buildStatic(c *vrrp.Config) {
 		for _, m := range t.members {
 			if p.raw.byInstance[m.Text] == nil {
 				p.bad(m.Pos, "track-group-undefined-member", "track_group %s: there is no vrrp_instance %s", t.name, m.Text).Suggest = p.nearestInstance(m.Text)
+				continue
+			}
+			if !p.raw.byInstance[m.Text].built {
 				continue
 			}
 			tg.Instances = append(tg.Instances, m.Text)

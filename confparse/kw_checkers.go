@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"releve/healthcheck"
-	"releve/script"
 )
 
 // checkerRows are the checkers of a real server.
@@ -126,7 +125,7 @@ var dnsTypes = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15
 
 var miscTable = &Table{Name: "MISC_CHECK", Rows: rows(commonRows, []Keyword{
 	{Name: "misc_path", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomCheck, Missing: missingNote, Help: "command to run; 0 is success", set: func(p *interp, u *usage) {
-		p.ck.cmd.put(&script.Command{Args: commandWords(u.rest())}, u.at(0))
+		p.ck.cmd.put(p.oneWordCommand(u), u.at(0))
 	}},
 	{Name: "misc_timeout", Args: args(num("SECONDS", 0, 4294)), Default: "delay_loop of the virtual server", Room: roomCheck, Missing: ExitStop, Help: "how long a run may take", set: func(p *interp, u *usage) { p.ck.timeout.put(u.secs(0), u.at(0)) }},
 	{Name: "misc_dynamic", Room: roomCheck, Help: "exit status 2..255 sets the weight to two less", set: func(p *interp, u *usage) { p.ck.dynamic.put(true, u.pos()) }},

@@ -141,8 +141,7 @@ func weightArgs(limit float64) []Arg {
 var scriptTable = &Table{Name: "vrrp_script", Rows: []Keyword{
 	{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: missingNote, Help: "command to run; 0 is success",
 		set: func(p *interp, u *usage) {
-			c := &script.Command{Args: commandWords(u.rest())}
-			p.vscr.cmd.put(c, u.at(0))
+			p.vscr.cmd.put(p.oneWordCommand(u), u.at(0))
 		}},
 	{Name: "interval", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "1", Room: roomVRRP, Missing: ExitStop,
 		Help: "time between two runs", set: func(p *interp, u *usage) { p.vscr.interval.put(u.dur(0), u.pos()) }},
@@ -167,13 +166,18 @@ var scriptTable = &Table{Name: "vrrp_script", Rows: []Keyword{
 	{Name: "init_fail", Room: roomVRRP, Help: "it counts as failed until it has run", set: func(p *interp, u *usage) { p.vscr.c.InitFail = true }},
 }}
 
-// commandWords makes a command of the words behind a keyword: one quoted word holds several, unquoted words stand for themselves.
-func commandWords(w []Word) []string {
-	out := splitCommand(w[0].Text)
-	for _, x := range w[1:] {
-		out = append(out, x.Text)
+// oneWordCommand makes a command of the word behind a keyword. Further words have no meaning: arguments stand in the same quotes.
+func (p *interp) oneWordCommand(u *usage) *script.Command {
+	w := u.rest()
+	if len(w) > 1 && !strings.HasPrefix(w[1].Text, "//") {
+		d := p.note(w[1].Pos, "unquoted-arguments", "%s: only the first word is the command, the rest is ignored: put the whole command into double quotes", u.k.Name)
+		all := make([]string, len(w))
+		for i := range w {
+			all[i] = w[i].Text
+		}
+		d.Suggest = `"` + strings.Join(all, " ") + `"`
 	}
-	return out
+	return &script.Command{Args: splitCommand(w[0].Text)}
 }
 
 func enterScript(p *interp, u *usage) bool {

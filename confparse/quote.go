@@ -4,39 +4,29 @@ import (
 	"strings"
 )
 
-// quoteWord writes a word so that it is read again as the same word.
+// quoteWord writes a word so that it is read again as the same word. Between double quotes everything stands for itself; a double
+// quote cannot be written, and no word that was read holds one.
 func quoteWord(s string) string {
-	if s == "" {
-		return `""`
+	if s == "" || s[0] == '@' || s[0] == '~' || s[0] == '$' || strings.ContainsAny(s, " \t\v\f\r{}#!") || strings.HasPrefix(s, "//") {
+		return `"` + s + `"`
 	}
-	plain := true
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c <= ' ' || c == 0x7f || strings.IndexByte(`"'\{}#!$~@`, c) >= 0 {
-			plain = false
-			break
-		}
-	}
-	if plain {
+	return s
+}
+
+// quoteShell does the same for the words of commands and patterns, where a backslash escapes.
+func quoteShell(s string) string {
+	if s != "" && !strings.ContainsAny(s, " \t\v\f\r\n{}#!\"'\\") && s[0] != '@' && s[0] != '~' && s[0] != '$' {
 		return s
 	}
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
+		switch c := s[i]; c {
+		case '"', '\\':
 			b.WriteByte('\\')
 			b.WriteByte(c)
-		case c == '#':
-			b.WriteString(`\043`)
-		case c == '!':
-			b.WriteString(`\041`)
-		case c == '$':
-			b.WriteString(`\044`)
-		case c < ' ' && c != '\t' || c == 0x7f:
-			b.WriteByte('\\')
-			b.WriteByte('0' + c>>6)
-			b.WriteByte('0' + c>>3&7)
-			b.WriteByte('0' + c&7)
+		case '\n':
+			b.WriteString(`\n`)
 		default:
 			b.WriteByte(c)
 		}

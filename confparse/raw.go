@@ -216,7 +216,9 @@ type rawInstance struct {
 
 	ipv6 bool
 	cfg  *vrrp.InstanceConfig
-	sg   *rawGroup
+	// built says that it is part of the Config.
+	built bool
+	sg    *rawGroup
 }
 
 // rawGroup is a vrrp_sync_group.

@@ -229,6 +229,7 @@ type VMACConfig struct {
 	Name     string
 	XmitBase bool
 	AddrVMAC bool // use_vmac_addr
+	OnlyAddr bool // use_vmac_addr without use_vmac: the instance itself has none
 	IPVlan   bool
 	MAC      [6]byte // zero: from VRID and family
 	// Group is the link group of the new interface if HasGroup, else the parent's.
