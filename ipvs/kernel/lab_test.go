@@ -15,7 +15,8 @@ import (
 
 // lab is a client and some servers on one bridge, which is in the namespace of the test, the director. The client has 10.9.1.2 and
 // 10.9.1.3, the director 10.9.1.1 and 10.9.2.1 and the virtual address 10.9.1.100, server i (from 1) 10.9.2.1i with the director
-// as its router; and the same with fd09:1:: and fd09:2::.
+// as its router; and the same with fd09:1:: and fd09:2::. Nobody sends or follows redirects: all are neighbours, but answers must
+// go through the director.
 type lab struct {
 	t       testing.TB
 	servers int
@@ -44,6 +45,7 @@ ip link set br0 up
 `
 	add := func(name, four, six, router4, router6 string) {
 		script += strings.NewReplacer("NAME", name, "FOUR", four, "SIX", six, "ROUTER4", router4, "ROUTER6", router6).Replace(`ip netns add rlv-k-NAME
+ip netns exec rlv-k-NAME sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_redirects; echo 0 >/proc/sys/net/ipv6/conf/all/accept_redirects'
 ip link add NAME type veth peer name eth0 netns rlv-k-NAME
 ip link set NAME master br0 up
 ip -n rlv-k-NAME addr add FOUR/24 dev eth0
@@ -122,7 +124,7 @@ func serveUDP(pc net.PacketConn, name string) {
 	}
 }
 
-const patience = 3 * time.Second
+const patience = 5 * time.Second
 
 // connection is one of the client's.
 type connection struct {
