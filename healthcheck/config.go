@@ -1,5 +1,5 @@
-// Package healthcheck checks real servers: one goroutine a checker, each deciding by itself when to try and what the answer
-// means, and telling its owner only when the verdict changes.
+// Package healthcheck checks real servers. Each checker decides by itself when to try and what the answer means, in a goroutine of its own
+// that exists while it tries, and tells its owner only when the verdict changes.
 package healthcheck
 
 import (
