@@ -294,11 +294,12 @@ func (e *Engine) alter(in *instance, was *plan) {
 	}
 }
 
-// gone are the removals in from that to does not have.
+// gone are the removals in from that to does not have. Addresses are the same if interface and prefix are, routes and rules if
+// their words are.
 func gone(from, to []vip.Change) []vip.Change {
 	var out []vip.Change
 	for _, c := range from {
-		if !slices.ContainsFunc(to, func(o vip.Change) bool { return o.Index == c.Index && o.Addr.Prefix == c.Addr.Prefix }) {
+		if !slices.ContainsFunc(to, func(o vip.Change) bool { return o.Index == c.Index && o.String() == c.String() }) {
 			out = append(out, c)
 		}
 	}
@@ -388,8 +389,7 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		if i == nil {
 			continue
 		}
-		p.add = append(p.add, vip.Change{Add: true, Index: i.index, Addr: a})
-		p.del = append(p.del, vip.Change{Index: i.index, Addr: a})
+		p.both(vip.Change{Index: i.index, Addr: a})
 		if a.Prefix.Addr().Is6() {
 			if _, known := router[i.index]; !known {
 				router[i.index] = forwards(i.name)
@@ -403,20 +403,64 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			p.frames = append(p.frames, announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name})
 		}
 	}
+	links := e.linkNames()
+	for _, r := range in.cfg.Routes {
+		if r.Dev == "" && len(r.NextHops) == 0 && in.ifc != nil {
+			r.Dev = in.ifc.name
+		}
+		p.both(vip.Change{Route: &r, Links: links})
+	}
+	for _, r := range in.cfg.Rules {
+		p.both(vip.Change{Rule: &r, Links: links})
+	}
 	slices.Reverse(p.del)
 	return p
 }
 
-// staticChanges are the static addresses as additions or removals.
+// both adds c to what is added, and its removal to what is removed.
+func (p *plan) both(c vip.Change) {
+	p.del = append(p.del, c)
+	c.Add = true
+	p.add = append(p.add, c)
+}
+
+// linkNames is the table of interfaces for routes and rules.
+func (e *Engine) linkNames() vip.Links {
+	l := vip.Links{Index: map[string]int{}, Table: map[string]uint32{}}
+	for _, i := range e.ifaces {
+		l.Index[i.name] = i.index
+		if i.table != 0 {
+			l.Table[i.name] = i.table
+		}
+	}
+	return l
+}
+
+// staticChanges are the static addresses, routes and rules as additions or, in reverse order, as removals.
 func (e *Engine) staticChanges(add bool) []vip.Change {
 	if e.cfg == nil {
 		return nil
 	}
-	var out []vip.Change
+	var p plan
 	for _, a := range e.cfg.StaticAddrs {
-		if i := byName(e.ifaces, a.Dev); i != nil {
-			out = append(out, vip.Change{Add: add, Index: i.index, Addr: a})
+		dev := a.Dev
+		if dev == "" {
+			dev = e.cfg.DefaultIface
+		}
+		if i := byName(e.ifaces, dev); i != nil {
+			p.both(vip.Change{Index: i.index, Addr: a})
 		}
 	}
-	return out
+	links := e.linkNames()
+	for _, r := range e.cfg.StaticRoutes {
+		p.both(vip.Change{Route: &r, Links: links})
+	}
+	for _, r := range e.cfg.StaticRules {
+		p.both(vip.Change{Rule: &r, Links: links})
+	}
+	if add {
+		return p.add
+	}
+	slices.Reverse(p.del)
+	return p.del
 }

@@ -25,6 +25,8 @@ type iface struct {
 	mac   net.HardwareAddr
 	up    bool // administratively up and with carrier
 	addrs []netip.Prefix
+	kind  string // of the link, such as veth or macvlan
+	table uint32 // of a VRF
 }
 
 // primary is the address that adverts come from: the first IPv4 address, or the IPv6 link-local one, that is not virtual.
@@ -90,7 +92,7 @@ func (w *watcher) list() (map[int]*iface, error) {
 	}
 	table := map[int]*iface{}
 	for _, l := range links {
-		i := linkState(l.Attrs())
+		i := linkState(l)
 		table[i.index] = &i
 	}
 	addrs, err := w.handle.AddrList(nil, netlink.FAMILY_ALL)
@@ -107,9 +109,14 @@ func (w *watcher) list() (map[int]*iface, error) {
 	return table, nil
 }
 
-func linkState(a *netlink.LinkAttrs) iface {
-	return iface{index: a.Index, name: a.Name, mac: a.HardwareAddr,
+func linkState(l netlink.Link) iface {
+	a := l.Attrs()
+	i := iface{index: a.Index, name: a.Name, mac: a.HardwareAddr, kind: l.Type(),
 		up: a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0}
+	if v, ok := l.(*netlink.Vrf); ok {
+		i.table = v.Table
+	}
+	return i
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
@@ -172,7 +179,7 @@ func (w *watcher) message(m syscall.NetlinkMessage, pass func(func()) bool) bool
 		if err != nil || nl.DeserializeIfInfomsg(m.Data).Family == unix.AF_BRIDGE {
 			return true
 		}
-		st, gone := linkState(l.Attrs()), m.Header.Type == unix.RTM_DELLINK
+		st, gone := linkState(l), m.Header.Type == unix.RTM_DELLINK
 		return pass(func() { w.onLink(st, gone) })
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if p, ok := vip.ParseAddr(m.Data); ok {

@@ -158,7 +158,9 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 
 // tracks reports whether the loss of an address concerns the instance.
 func (in *instance) tracks(index int, p netip.Prefix) bool {
-	return slices.ContainsFunc(in.plan.add, func(c vip.Change) bool { return c.Index == index && c.Addr.Prefix == p && !c.Addr.NoTrack })
+	return slices.ContainsFunc(in.plan.add, func(c vip.Change) bool {
+		return c.Route == nil && c.Rule == nil && c.Index == index && c.Addr.Prefix == p && !c.Addr.NoTrack
+	})
 }
 
 // check finds out whether an address that was reported gone is still gone when everything queued has been done: the report may be
@@ -227,6 +229,9 @@ func (e *Engine) reclaim() {
 	wanted := map[vip.Present]bool{}
 	for _, in := range e.instances {
 		for _, c := range in.plan.add {
+			if c.Index == 0 {
+				continue // a route or rule
+			}
 			inUse[c.Index] = true
 			wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
 		}

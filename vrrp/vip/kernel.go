@@ -57,11 +57,43 @@ func (k *Kernel) Close() error {
 	return errors.Join(unix.Close(k.rt), unix.Close(k.packet))
 }
 
-// Change is one address to be added or removed. Index is the interface's.
+// Change is one address, route or rule to be added or removed.
 type Change struct {
 	Add   bool
-	Index int
+	Index int // of the address's interface
 	Addr  Address
+	Route *Route // beats Addr
+	Rule  *Rule  // beats both
+	Links Links  // for routes and rules
+}
+
+// String names what is changed.
+func (c *Change) String() string {
+	switch {
+	case c.Rule != nil:
+		return "rule " + c.Rule.Text
+	case c.Route != nil:
+		return "route " + c.Route.Text
+	}
+	return "address " + c.Addr.Prefix.String()
+}
+
+func (c *Change) request(seq uint32) ([]byte, error) {
+	switch {
+	case c.Rule != nil:
+		return c.Rule.request(c.Add, c.Links, seq)
+	case c.Route != nil:
+		return c.Route.request(c.Add, c.Links, seq)
+	}
+	return c.Addr.request(c.Add, c.Index, seq), nil
+}
+
+// settled tells errors that mean that everything is as it should be: there already, or gone already.
+func (c *Change) settled(err error) bool {
+	if c.Add {
+		return errors.Is(err, unix.EEXIST)
+	}
+	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
 }
 
 // batchSize bounds how many requests are under way at once, so that the acknowledgements fit into the receive buffer.
@@ -81,9 +113,19 @@ func (k *Kernel) Apply(changes []Change) []error {
 func (k *Kernel) apply(changes []Change, errs []error) {
 	first := k.seq + 1
 	k.buf = k.buf[:0]
-	for _, c := range changes {
+	sent := 0
+	for i := range changes {
 		k.seq++
-		k.buf = append(k.buf, request(c, k.seq)...)
+		b, err := changes[i].request(k.seq)
+		if err != nil {
+			errs[i] = changes[i].wrap(err)
+			continue
+		}
+		k.buf = append(k.buf, b...)
+		sent++
+	}
+	if sent == 0 {
+		return
 	}
 	fail := func(err error) {
 		for i := range changes {
@@ -96,24 +138,25 @@ func (k *Kernel) apply(changes []Change, errs []error) {
 		fail(err)
 		return
 	}
-	k.acks(first, len(changes), func(i int, err error) {
-		switch {
-		case changes[i].Add && errors.Is(err, unix.EEXIST), !changes[i].Add && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV)):
-			return
-		case err != nil:
-			verb := "remove"
-			if changes[i].Add {
-				verb = "add"
-			}
-			errs[i] = fmt.Errorf("%s address %s: %w", verb, changes[i].Addr.Prefix, err)
+	k.acks(first, len(changes), sent, func(i int, err error) {
+		if err != nil && !changes[i].settled(err) {
+			errs[i] = changes[i].wrap(err)
 		}
 	}, fail)
 }
 
-// acks reads n acknowledgements of the requests numbered from first on.
-func (k *Kernel) acks(first uint32, n int, each func(int, error), fail func(error)) {
+func (c *Change) wrap(err error) error {
+	verb := "remove"
+	if c.Add {
+		verb = "add"
+	}
+	return fmt.Errorf("%s %s: %w", verb, c, err)
+}
+
+// acks reads the acknowledgements of left requests out of the n numbered from first on.
+func (k *Kernel) acks(first uint32, n, left int, each func(int, error), fail func(error)) {
 	var buf [16384]byte
-	for left := n; left > 0; {
+	for left > 0 {
 		got, _, err := unix.Recvfrom(k.rt, buf[:], 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
@@ -146,10 +189,9 @@ func (k *Kernel) acks(first uint32, n int, each func(int, error), fail func(erro
 const forever = 0xffffffff
 
 // request builds RTM_NEWADDR or RTM_DELADDR (linux/if_addr.h).
-func request(c Change, seq uint32) []byte {
-	a := c.Addr
+func (a *Address) request(add bool, index int, seq uint32) []byte {
 	typ, flags := unix.RTM_DELADDR, unix.NLM_F_ACK
-	if c.Add {
+	if add {
 		typ, flags = unix.RTM_NEWADDR, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL
 	}
 	req := nl.NewNetlinkRequest(typ, flags)
@@ -160,7 +202,7 @@ func request(c Change, seq uint32) []byte {
 		fam = unix.AF_INET6
 	}
 	msg := nl.NewIfAddrmsg(fam)
-	msg.Index = uint32(c.Index)
+	msg.Index = uint32(index)
 	msg.Prefixlen = uint8(a.Prefix.Bits())
 	msg.Scope = a.Scope
 	peer := ip
@@ -171,7 +213,7 @@ func request(c Change, seq uint32) []byte {
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, peer.AsSlice()))
-	if !c.Add {
+	if !add {
 		return req.Serialize()
 	}
 	if a.Broadcast.IsValid() {
