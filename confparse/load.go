@@ -94,6 +94,7 @@ type loader struct {
 	dir        string        // of the file being read
 	reading    []fs.FileInfo // the files that are open, to refuse recursion
 	origins    map[origin]int32
+	segs       []seg       // of the value that is being put into a line
 	def        *definition // that goes on in the next line
 	inGlobal   bool        // within global_defs
 	read       int         // bytes of files

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -140,19 +141,20 @@ func (l *loader) substitute(t text) (out text, again bool) {
 			from = u.end
 			continue
 		}
-		value := l.value(p, u.name, pos)
-		if !l.spend(len(t.s)+len(value[0].s)+32*len(t.segs)+128, pos) {
+		if !l.spend(len(t.s)+len(p.lines[0].s)+32*len(t.segs)+128, pos) {
 			return text{"", t.segs}, false
 		}
 		again = again || u.at == 0
-		if last := len(value) - 1; last > 0 {
-			l.take(join(t.sub(0, u.at), value[0]))
-			for _, v := range value[1:] {
+		if len(p.lines) > 1 {
+			l.take(t.splice(u.at, u.end, l.placed(p, 0, u.name, pos)))
+			for i := range p.lines[1:] {
+				v := l.placed(p, i+1, u.name, pos)
+				v.segs = slices.Clone(v.segs)
 				l.takeNext(v)
 			}
 			return text{"", t.segs}, false
 		}
-		t = join(t.sub(0, u.at), value[0], t.sub(u.end, len(t.s)))
+		t = t.splice(u.at, u.end, l.placed(p, 0, u.name, pos))
 		if len(t.s) > maxExpanded {
 			l.report(pos, "expansion-limit", fmt.Sprintf("line longer than %d bytes after substitution: ignored", maxExpanded))
 			return text{"", t.segs}, false
@@ -193,32 +195,24 @@ func (l *loader) within(pos Pos, name string) bool {
 	}
 }
 
-// value is the value of p, placed as used at pos.
-func (l *loader) value(p *param, name string, pos Pos) []text {
+// placed is a line of the value of p, as used at pos. Its segments are good until the next call.
+func (l *loader) placed(p *param, line int, name string, pos Pos) text {
 	if p.made {
 		pos.Col = -pos.Col
-		return []text{{p.lines[0].s, []seg{{0, pos}}}}
+		l.segs = append(l.segs[:0], seg{0, pos})
+		return text{p.lines[0].s, l.segs}
 	}
-	out := make([]text, len(p.lines))
-	n := 0
-	for _, t := range p.lines {
-		n += len(t.segs)
-	}
-	all := make([]seg, 0, n)
-	from, to := int32(-1), int32(-1) // of the last origin: all lines mostly have the same
-	for i, t := range p.lines {
-		start := len(all)
-		for _, sg := range t.segs {
-			if sg.pos.Origin != from {
-				from = sg.pos.Origin
-				to = l.originOf(origin{file: l.src.origins[from].file, kind: originParameter, via: pos, name: name})
-			}
-			sg.pos.Origin = to
-			all = append(all, sg)
+	l.segs = l.segs[:0]
+	from, to := int32(-1), int32(-1) // of the last origin: mostly there is only one
+	for _, sg := range p.lines[line].segs {
+		if sg.pos.Origin != from {
+			from = sg.pos.Origin
+			to = l.originOf(origin{file: l.src.origins[from].file, kind: originParameter, via: pos, name: name})
 		}
-		out[i] = text{t.s, all[start:len(all):len(all)]}
+		sg.pos.Origin = to
+		l.segs = append(l.segs, sg)
 	}
-	return out
+	return text{p.lines[line].s, l.segs}
 }
 
 // lookup finds a parameter, nil if it is not defined.

@@ -259,7 +259,7 @@ func (l *loader) inline(t text) (string, error) {
 		case len(p.lines) > 1:
 			return "", fmt.Errorf("parameter $%s has several lines", u.name)
 		}
-		t = join(t.sub(0, u.at), l.value(p, u.name, pos)[0], t.sub(u.end, len(t.s)))
+		t = t.splice(u.at, u.end, l.placed(p, 0, u.name, pos))
 	}
 	return "", errors.New("parameters within parameters without end")
 }

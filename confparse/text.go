@@ -67,6 +67,43 @@ func join(parts ...text) text {
 	return text{string(out), segs}
 }
 
+// splice puts v in the place of t[i:j].
+func (t text) splice(i, j int, v text) text {
+	out := text{t.s[:i] + v.s + t.s[j:], make([]seg, 0, len(t.segs)+len(v.segs)+1)}
+	for _, sg := range t.segs {
+		if int(sg.at) >= i {
+			break
+		}
+		out.segs = append(out.segs, sg)
+	}
+	if v.s != "" {
+		for _, sg := range v.segs {
+			sg.at += int32(i)
+			out.segs = append(out.segs, sg)
+		}
+	}
+	if j < len(t.s) {
+		k := len(t.segs) - 1
+		for k > 0 && int(t.segs[k].at) > j {
+			k--
+		}
+		for n, sg := range t.segs[k:] {
+			if n == 0 { // cut at j
+				if sg.pos.Col > 0 {
+					sg.pos.Col += int32(j) - sg.at
+				}
+				sg.at = int32(j)
+			}
+			sg.at += int32(len(out.s) - len(t.s))
+			out.segs = append(out.segs, sg)
+		}
+	}
+	if len(out.segs) == 0 {
+		out.segs = t.segs[:1]
+	}
+	return out
+}
+
 // trim cuts space off both ends.
 func (t text) trim() text {
 	i, j := 0, len(t.s)
