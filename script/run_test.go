@@ -181,8 +181,11 @@ grep Groups /proc/self/status
 	if pid, pgrp, _ := strings.Cut(lines[4], " "); pid != pgrp {
 		t.Errorf("process %s is in group %s", pid, pgrp)
 	}
+	// Signals 32 and 33 belong to the C library, whatever whoever started the tests did with them.
+	const libc = 1<<(32-1) | 1<<(33-1)
 	for _, l := range lines[5:7] {
-		if !strings.HasSuffix(l, "0000000000000000") {
+		_, mask, _ := strings.Cut(l, "\t")
+		if bits, err := strconv.ParseUint(mask, 16, 64); err != nil || bits&^libc != 0 {
 			t.Errorf("signals: %s", l)
 		}
 	}
