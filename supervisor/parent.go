@@ -46,7 +46,7 @@ func Run(o Options, stderr io.Writer) int {
 	}
 	p := &parent{
 		o: &o, stderr: stderr, sigs: catchSignals(), spawn: newSpawner(), events: make(chan any, 16),
-		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {},
+		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {}, started: time.Now(), ended: make(chan struct{}),
 	}
 	p.dir, _ = os.Getwd()
 	if p.daemon {
@@ -85,13 +85,21 @@ type parent struct {
 	bfd      map[string]bfdState // of the sessions, by name
 	pidFile  *pidFile
 
-	reloading *reload
-	reloads   int  // started so far
-	again     bool // another SIGHUP came while a reload ran
-	stopping  bool
-	status    int
-	childWait time.Duration
-	killAt    <-chan time.Time
+	reloading  *reload
+	reloads    int      // started so far
+	complaints []string // about the file of the last reload
+	again      bool     // another SIGHUP came while a reload ran
+	stopping   bool
+	status     int
+	childWait  time.Duration
+	killAt     <-chan time.Time
+
+	started  time.Time
+	schedule schedule
+	control  *control
+	waiting  []chan<- Answer // clients that asked for a reload
+	last     *ReloadOutcome
+	ended    chan struct{} // closed when the loop has ended
 
 	sd       *systemd
 	closeLog func() // writes out what is still queued
@@ -112,6 +120,8 @@ func (p *parent) run() int {
 	}
 	p.checkUp()
 	p.loop()
+	close(p.ended)
+	p.control.close()
 	p.dumps.close()
 
 	if g := &p.cur.cfg.Global; !g.ShutdownScript.IsZero() {
@@ -194,6 +204,14 @@ func (p *parent) start() (*confparse.Config, int) {
 		{part: partBFD, name: "BFD", pidPath: pp.bfd},
 	}
 	setLimits(p.o, p.log)
+	applyProcess(&g.Main, p.log)
+	if g.Main.Name != "" {
+		setComm(g.Main.Name)
+	}
+	p.schedule.configure(g)
+	if p.control, err = openControl(SocketPath(pp.main), p.ask); err != nil {
+		p.log.Warn(err.Error())
+	}
 	if p.daemon {
 		p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
 		if err == nil {
@@ -233,6 +251,14 @@ func (p *parent) loop() {
 			p.event(ev)
 		case <-p.sd.watchdog():
 			p.sd.send("WATCHDOG=1")
+		case now := <-p.schedule.c():
+			strike, news := p.schedule.due(now)
+			if news != "" {
+				p.log.Info(news)
+			}
+			if strike {
+				p.requestReload()
+			}
 		case <-p.killAt:
 			p.killAt = nil
 			for _, c := range p.children {

@@ -49,9 +49,17 @@ func (p *parent) requestReload() {
 func (p *parent) startReload() {
 	p.log.Info("Reloading ...")
 	p.sd.reloading()
+	done, err := reading(&p.cur.cfg.Global, p.pidFile.path)
+	report(p.log, err)
 	l := load(p.o)
+	done()
+	if g := &l.cfg.Global; g.ReloadCheckConfig && g.ReloadCheckLog != "" {
+		report(p.log, writeCheckLog(g.ReloadCheckLog, l))
+	}
+	report(p.log, saveConfig(&p.cur.cfg.Global, p.cur, time.Now(), "before"))
+	p.complaints = l.complaints()
 	why := p.refusal(l)
-	for _, line := range l.complaints() {
+	for _, line := range p.complaints {
 		if line != why {
 			p.log.Warn(line)
 		}
@@ -132,9 +140,12 @@ func (p *parent) commitReload() {
 	p.cur.close()
 	p.cur = r.next
 	p.cfg.Store(p.cur.cfg)
-	if t := p.cur.cfg.Global.ChildWaitTime; t > 0 {
-		p.childWait = t
+	g := &p.cur.cfg.Global
+	if g.ChildWaitTime > 0 {
+		p.childWait = g.ChildWaitTime
 	}
+	p.schedule.configure(g)
+	report(p.log, saveConfig(g, p.cur, time.Now(), "after"))
 	for _, c := range p.children {
 		want := wants(p.o, p.cur.cfg, c.part)
 		switch {
@@ -176,6 +187,13 @@ func (p *parent) endReload(why string) {
 		p.log.Info("Reload complete")
 	} else {
 		p.log.Error("Reload refused, the running configuration stays: " + why)
+	}
+	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints}
+	if !p.again { // else they wait for the one that follows
+		for _, reply := range p.waiting {
+			reply <- Answer{OK: why == "", Text: why, Complaints: p.complaints}
+		}
+		p.waiting = nil
 	}
 	p.sd.ready()
 	if p.again {

@@ -108,5 +108,23 @@ func (p *vrrpPart) reload(ctx context.Context, cfg *confparse.Config) error {
 		return err
 	}
 	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
+	if cfg.Global.FifoStatesOnReload {
+		p.writeStates(ctx)
+	}
 	return nil
+}
+
+// writeStates writes the states of all instances and groups to the fifos (fifo_write_vrrp_states_on_reload).
+func (p *vrrpPart) writeStates(ctx context.Context) {
+	s, err := p.engine.Snapshot(ctx)
+	if err != nil {
+		return
+	}
+	for i := range s.Instances {
+		in := &s.Instances[i]
+		p.tell.Send(notify.VRRPChange{Name: in.Config.Name, SyncGroup: in.Config.Group, State: in.State.String(), Priority: int(in.Priority)}.Event())
+	}
+	for _, g := range s.Groups {
+		p.tell.Send(notify.VRRPChange{IsGroup: true, Name: g.Config.Name, State: g.State.String()}.Event())
+	}
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"releve/supervisor"
+)
+
+// reloadCommand is `releve reload`: SIGHUP that waits and says how it went.
+var reloadCommand = subcommand{"reload", "reload the running daemon and say whether it was taken", func(args []string, stdout, stderr io.Writer) int {
+	a, status := ask("reload", args, stdout, stderr)
+	if a == nil {
+		return status
+	}
+	for _, c := range a.Complaints {
+		fmt.Fprintln(stderr, c)
+	}
+	if !a.OK {
+		fmt.Fprintf(stderr, "Reload refused, the running configuration stays: %s\n", a.Text)
+		return 1
+	}
+	fmt.Fprintln(stdout, "Reload complete")
+	return 0
+}}
+
+// statusCommand is `releve status`.
+var statusCommand = subcommand{"status", "what the running daemon is doing", func(args []string, stdout, stderr io.Writer) int {
+	a, status := ask("status", args, stdout, stderr)
+	if a == nil {
+		return status
+	}
+	s := a.Status
+	if s == nil {
+		fmt.Fprintln(stderr, a.Text)
+		return 1
+	}
+	age := func(t time.Time) time.Duration { return time.Since(t).Truncate(time.Second) }
+	fmt.Fprintf(stdout, "releve %s, pid %d, up %v, configuration %s\n", s.Version, s.Pid, age(s.Started), s.Config)
+	if r := s.LastReload; r != nil {
+		how := "taken"
+		if !r.Taken {
+			how = "refused: " + r.Why
+		}
+		fmt.Fprintf(stdout, "last reload %s ago: %s\n", age(r.At), how)
+		for _, c := range r.Complaints {
+			fmt.Fprintf(stdout, "  %s\n", c)
+		}
+	}
+	for _, p := range s.Parts {
+		state := "not running"
+		if p.Pid > 0 {
+			state = fmt.Sprintf("pid %d, up %v", p.Pid, age(p.Started))
+			if !p.Ready {
+				state += ", not ready"
+			}
+		}
+		if p.Starts > 1 {
+			state += fmt.Sprintf(", started %d times", p.Starts)
+		}
+		fmt.Fprintf(stdout, "%s: %s\n", p.Name, state)
+		names := make([]string, 0, len(p.States))
+		for name := range p.States {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			fmt.Fprintf(stdout, "  %s %s\n", name, p.States[name])
+		}
+	}
+	return 0
+}}
+
+// ask reads the flags that clients of the daemon share and asks it. Without an answer to show it returns the exit status.
+func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.Answer, int) {
+	flags := pflag.NewFlagSet("releve "+command, pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	pidFile := flags.StringP("pid", "p", "", "pid file of the daemon (default: where a daemon is found)")
+	asJSON := flags.Bool("json", false, "print the answer as JSON")
+	if err := flags.Parse(args); err != nil {
+		if err == pflag.ErrHelp {
+			return nil, 0
+		}
+		fmt.Fprintln(stderr, err)
+		return nil, 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "releve %s: unexpected words: %s\n", command, strings.Join(flags.Args(), " "))
+		return nil, 2
+	}
+	if *pidFile == "" {
+		*pidFile = "/run/keepalived.pid"
+		if _, err := os.Stat(*pidFile); err != nil {
+			if other := "/run/keepalived/keepalived.pid"; exists(other) {
+				*pidFile = other
+			}
+		}
+	}
+	a, err := supervisor.Ask(*pidFile, command)
+	if err != nil {
+		fmt.Fprintf(stderr, "releve %s: %v\n", command, err)
+		return nil, 3
+	}
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(a); err != nil || !a.OK {
+			return nil, 1
+		}
+		return nil, 0
+	}
+	return a, 0
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,205 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// request is what a client of the control socket wants: one JSON object, answered by one.
+type request struct {
+	Command string `json:"command"` // reload, status
+}
+
+// Answer is what a running daemon says to a client of its control socket.
+type Answer struct {
+	OK bool `json:"ok"`
+	// Text says why not.
+	Text string `json:"text,omitempty"`
+	// Complaints are those about the file that was read.
+	Complaints []string `json:"complaints,omitempty"`
+	Status     *Status  `json:"status,omitempty"`
+}
+
+// Status is how a daemon is doing, as its parent knows it.
+type Status struct {
+	Version string    `json:"version"`
+	Pid     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Config  string    `json:"config"`
+	// LastReload is how the last reload went; nil before the first.
+	LastReload *ReloadOutcome `json:"last_reload,omitempty"`
+	Parts      []PartStatus   `json:"parts"`
+}
+
+// ReloadOutcome is how a reload went.
+type ReloadOutcome struct {
+	At         time.Time `json:"at"`
+	Taken      bool      `json:"taken"`
+	Why        string    `json:"why,omitempty"` // it was refused
+	Complaints []string  `json:"complaints,omitempty"`
+}
+
+// PartStatus is one part.
+type PartStatus struct {
+	Name    string            `json:"name"`
+	Pid     int               `json:"pid"` // 0: it does not run
+	Ready   bool              `json:"ready"`
+	Started time.Time         `json:"started"`
+	Starts  int               `json:"starts"`
+	States  map[string]string `json:"states,omitempty"` // of VRRP instances
+}
+
+// Times of the control socket.
+const (
+	controlPatience = 5 * time.Second    // to say what is wanted
+	answerPatience  = reloadPatience * 4 // to get an answer
+	maxRequest      = 1 << 16            // bytes
+	maxAnswer       = 64 << 20           // bytes
+	controlClients  = 16                 // at a time
+)
+
+// SocketPath is the control socket that belongs to a pid file of a parent.
+func SocketPath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".sock" }
+
+// control listens for clients. Nobody but the daemon's user may connect.
+type control struct {
+	l    *net.UnixListener
+	path string
+}
+
+// openControl takes the place of a socket that a dead predecessor left: whoever holds the pid file's lock owns the path.
+func openControl(path string, ask func(request) Answer) (*control, error) {
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("control socket %s: something else is there", path)
+		}
+		os.Remove(path)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}) // the umask leaves nothing to others
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	c := &control{l, path}
+	slots := make(chan struct{}, controlClients)
+	go func() {
+		for {
+			conn, err := l.AcceptUnix()
+			if err != nil {
+				return
+			}
+			slots <- struct{}{}
+			go func() {
+				defer func() { <-slots }()
+				serve(conn, ask)
+			}()
+		}
+	}()
+	return c, nil
+}
+
+// close ends the socket; it removes its file.
+func (c *control) close() {
+	if c != nil {
+		c.l.Close()
+	}
+}
+
+// serve answers one client.
+func serve(conn *net.UnixConn, ask func(request) Answer) {
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(controlPatience))
+	var r request
+	answer := Answer{Text: "the request is no JSON object"}
+	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err == nil {
+		answer = ask(r)
+	}
+	conn.SetWriteDeadline(time.Now().Add(controlPatience))
+	json.NewEncoder(conn).Encode(answer)
+}
+
+// Ask sends a command to the daemon whose parent has the given pid file.
+func Ask(pidFile, command string) (*Answer, error) {
+	path := SocketPath(pidFile)
+	conn, err := net.DialTimeout("unix", path, controlPatience)
+	if err != nil {
+		return nil, fmt.Errorf("no daemon answers: %w", err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(answerPatience))
+	if err := json.NewEncoder(conn).Encode(request{Command: command}); err != nil {
+		return nil, fmt.Errorf("ask the daemon at %s: %w", path, err)
+	}
+	var a Answer
+	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it ended without an answer")
+		}
+		return nil, fmt.Errorf("answer of the daemon at %s: %w", path, err)
+	}
+	return &a, nil
+}
+
+// ask is called by the goroutines of clients; the parent's loop does the work.
+func (p *parent) ask(r request) Answer {
+	reply := make(chan Answer, 1)
+	select {
+	case p.events <- func() { p.answer(r, reply) }:
+	case <-p.ended:
+		return Answer{Text: "the daemon is stopping"}
+	}
+	select {
+	case a := <-reply:
+		return a
+	case <-p.ended:
+	case <-time.After(answerPatience):
+	}
+	return Answer{Text: "the daemon is stopping"}
+}
+
+// answer runs in the parent's loop.
+func (p *parent) answer(r request, reply chan<- Answer) {
+	switch r.Command {
+	case "status":
+		reply <- Answer{OK: true, Status: p.report()}
+	case "reload":
+		if p.stopping {
+			reply <- Answer{Text: "the daemon is stopping"}
+			return
+		}
+		p.waiting = append(p.waiting, reply)
+		p.requestReload()
+	default:
+		reply <- Answer{Text: fmt.Sprintf("unknown command %q", r.Command)}
+	}
+}
+
+func (p *parent) report() *Status {
+	s := &Status{Version: Build, Pid: os.Getpid(), Started: p.started, Config: p.o.configFile(), LastReload: p.last}
+	for _, c := range p.children {
+		if !c.wanted {
+			continue
+		}
+		ps := PartStatus{Name: c.name, Ready: c.ready, Started: c.started, Starts: c.run}
+		if c.proc != nil {
+			ps.Pid = c.pid
+		}
+		if len(c.states) > 0 {
+			ps.States = map[string]string{}
+			for k, v := range c.states {
+				ps.States[k] = v
+			}
+		}
+		s.Parts = append(s.Parts, ps)
+	}
+	return s
+}
