@@ -155,6 +155,7 @@ func (p *parent) childSaid(ev childMessage) {
 	case kindReady:
 		c.ready = true
 		p.checkUp()
+		p.settle()
 	case kindFailed:
 		c.final = ev.m.Status
 		if !p.up && !(p.o.Foreground && p.o.LogConsole) { // the child has logged it; its starter should see it too
@@ -196,7 +197,9 @@ func (p *parent) childExited(ev childExit) {
 	if p.stopping || !c.wanted {
 		if !c.wanted && !p.stopping {
 			c.pidFile.remove()
-			c.pidFile, c.states = nil, nil
+			c.pidFile, c.states, c.delay = nil, nil, 0
+			p.startChild(c, false) // if a later reload wants it again
+			p.settle()
 		}
 		return
 	}

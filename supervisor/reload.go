@@ -72,7 +72,7 @@ func (p *parent) startReload() {
 		return
 	}
 	for _, c := range p.children {
-		if c.proc != nil && wants(p.o, l.cfg, c.part) {
+		if c.proc != nil && c.wanted && wants(p.o, l.cfg, c.part) {
 			r.order = append(r.order, c)
 		}
 	}
@@ -149,6 +149,7 @@ func (p *parent) commitReload() {
 	for _, c := range p.children {
 		want := wants(p.o, p.cur.cfg, c.part)
 		switch {
+		case c.proc != nil && !c.wanted: // it is ending; if it is wanted again, it is started when it has ended
 		case c.proc != nil && !want:
 			c.wanted = false
 			c.proc.Signal(syscall.SIGTERM)
@@ -181,6 +182,22 @@ func (p *parent) handOver(c *child) {
 	}
 }
 
+// settle answers those who asked for a reload once parts that it starts are ready and parts that it ends are gone.
+func (p *parent) settle() {
+	if p.again || p.reloading != nil || p.last == nil {
+		return
+	}
+	for _, c := range p.children {
+		if c.wanted != (c.proc != nil) || c.wanted && !c.ready {
+			return
+		}
+	}
+	for _, reply := range p.waiting {
+		reply <- Answer{OK: p.last.Taken, Text: p.last.Why, Complaints: p.last.Complaints}
+	}
+	p.waiting = nil
+}
+
 func (p *parent) endReload(why string) {
 	p.reloading = nil
 	if why == "" {
@@ -189,13 +206,8 @@ func (p *parent) endReload(why string) {
 		p.log.Error("Reload refused, the running configuration stays: " + why)
 	}
 	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints}
-	if !p.again { // else they wait for the one that follows
-		for _, reply := range p.waiting {
-			reply <- Answer{OK: why == "", Text: why, Complaints: p.complaints}
-		}
-		p.waiting = nil
-	}
 	p.sd.ready()
+	p.settle()
 	if p.again {
 		p.again = false
 		p.startReload()

@@ -23,7 +23,7 @@ type subcommand struct {
 }
 
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
-var subcommands = []subcommand{genhashCommand, checkCommand, fmtCommand, lvsCommand, labCommand}
+var subcommands = []subcommand{genhashCommand, reloadCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand}
 
 // run is the program: argv with the name in front, the streams, the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
