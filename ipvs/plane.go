@@ -1,6 +1,9 @@
 package ipvs
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // OpKind says what an Op does.
 type OpKind uint8
@@ -65,4 +68,20 @@ type Syncer interface {
 	StartSync(ctx context.Context, d SyncDaemon) error
 	StopSync(ctx context.Context, role SyncRole) error
 	SyncState(ctx context.Context) ([]SyncDaemon, error)
+}
+
+// MarkTarget is a range of addresses with a port, 0 for all, whose packets are to carry a firewall mark.
+type MarkTarget struct {
+	Protocol    Protocol
+	First, Last netip.Addr
+	Port        uint16
+	Mark        uint32
+}
+
+// MarkTable says which nftables table sets marks.
+type MarkTable struct {
+	Name string
+	// Priority of the chain at the input hook.
+	Priority int
+	Counters bool
 }
