@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"ipvs":              {},
 	"ipvs/kernel":       {"ipvs"},
 	"ipvs/memory":       {"ipvs"},
+	"ipvs/mark":         {"ipvs"},
 	"ipvs/nft":          {"ipvs"},
 	"lab":               {"capture", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},
 	"lab/demo":          {"lab", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},

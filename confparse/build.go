@@ -42,7 +42,7 @@ func (g *rawGlobal) defaults() {
 	g.g.SMTP.ConnectTimeout = 30 * time.Second
 	g.g.MinAutoPriorityDelay = time.Second
 	g.g.JSONVersion = 1
-	g.nftIPVSMark, g.nftIPVSPriority = 1000, -151
+	g.nftIPVSMark, g.nftIPVSPriority = 1000, -1
 	g.g.Firewall.NFTable, g.g.Firewall.NFPriority = "keepalived", -1
 	g.g.Buffers.RxMultiplier = 3
 	g.g.SNMP.VSStatsInterval, g.g.SNMP.RSStatsInterval = 5*time.Second, 5*time.Second

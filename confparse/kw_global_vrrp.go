@@ -145,7 +145,7 @@ var globalLVSRows = []Keyword{
 	{Name: "nftables_ipvs", Args: args(word("TABLE").opt()), Default: "keepalived_ipvs", Room: roomDirector, Since: "2.2.2", Help: "groups become one mark service each, packets are marked by nftables", set: func(p *interp, u *usage) {
 		p.raw.global.nftIPVS = u.strOr(0, "keepalived_ipvs")
 	}},
-	{Name: "nftables_ipvs_priority", Args: args(num("PRIORITY", -2147483648, 2147483647)), Default: "-151", Room: roomDirector, Since: "2.2.2", Missing: ExitStop, Help: "priority of the chains", set: func(p *interp, u *usage) { p.raw.global.nftIPVSPriority = u.int(0) }},
+	{Name: "nftables_ipvs_priority", Args: args(num("PRIORITY", -2147483648, 2147483647)), Default: "-1", Room: roomDirector, Since: "2.2.2", Missing: ExitStop, Help: "priority of the chains", set: func(p *interp, u *usage) { p.raw.global.nftIPVSPriority = u.int(0) }},
 	{Name: "nftables_ipvs_start_fwmark", Args: args(num("MARK", 1, 4294967295)), Default: "1000", Room: roomDirector, Since: "2.2.2", Missing: ExitStop, Help: "first mark", set: func(p *interp, u *usage) { p.raw.global.nftIPVSMark = uint32(u.v[0].n) }},
 }
 

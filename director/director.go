@@ -23,6 +23,8 @@ type Options struct {
 	// SetCheckers is told which checkers should run (healthcheck.Runner.Set); it is called by Run's goroutine. Their results come back
 	// by Report. nil: nothing is checked.
 	SetCheckers func(context.Context, []*healthcheck.Config)
+	// Marks sets the marks of nftables_ipvs; nil: groups become a service for each address whatever is configured.
+	Marks Marker
 	// LeaveTable leaves everything in place at the stop (--dont-release-ipvs).
 	LeaveTable bool
 	// TakeOver says that a predecessor of this process ended without cleaning up: the table is not flushed, and servers that it had
@@ -31,6 +33,12 @@ type Options struct {
 	// RepairEvery is the time between two comparisons of the table with what it should be; default 3 s, negative: never. Where reading
 	// the table takes long the pause is at least two hundred times that.
 	RepairEvery time.Duration
+}
+
+// Marker makes packets to the targets carry their firewall marks, and those to all others none of ours; without targets it removes what it
+// had set up (ipvs/mark).
+type Marker interface {
+	Set(context.Context, ipvs.MarkTable, []ipvs.MarkTarget) error
 }
 
 // Times of the director.
@@ -60,6 +68,7 @@ type Director struct {
 	tab      *tableau
 	checked  map[string]struct{}     // ids of the checkers that run
 	local    map[netip.Addr]struct{} // nil: not known, ha_suspend does nothing
+	marks    map[string]uint32       // by identity of the virtual server
 	timeouts ipvs.Timeouts           // what was there before ours
 	timeset  bool
 	syncs    []ipvs.SyncRole
@@ -246,6 +255,7 @@ func (d *Director) start(ctx context.Context) error {
 	}
 	d.commit(ctx, d.tab.difference())
 	d.tell(post)
+	d.markPackets(ctx)
 	d.control(ctx, nil)
 	d.check(ctx)
 	return nil
@@ -257,8 +267,10 @@ func (d *Director) build(cfg *Config) {
 	d.pools = nil
 	d.byID = make(map[string]checkRef, len(d.byID))
 	o := poolOptions{rsInitNotifies: cfg.RSInitNotifies, noCheckerMails: cfg.NoCheckerMails}
+	d.assignMarks(cfg)
 	for _, vs := range cfg.VirtualServers {
 		p := newPool(vs, o)
+		p.mark = d.marks[p.identity()]
 		d.pools = append(d.pools, p)
 		for i, m := range p.rs {
 			for j, c := range m.checks {
@@ -465,6 +477,7 @@ func (d *Director) reload(ctx context.Context, cfg *Config) error {
 	d.commit(ctx, d.tab.difference())
 	d.tell(gone)
 	d.tell(post)
+	d.markPackets(ctx)
 	d.control(ctx, oldCfg)
 	d.check(ctx)
 	return nil
@@ -483,6 +496,11 @@ func (d *Director) stop() {
 	var post []action
 	for _, p := range d.pools {
 		post = append(post, p.stop()...)
+	}
+	if d.opt.Marks != nil && !d.opt.LeaveTable {
+		if err := d.opt.Marks.Set(ctx, d.markTable(), nil); err != nil {
+			d.log.Error("Cannot remove the marks of virtual server groups", "err", err)
+		}
 	}
 	switch {
 	case d.opt.LeaveTable:

@@ -416,3 +416,42 @@ func (p *countPlane) Apply(_ context.Context, ops []ipvs.Op) []ipvs.OpError {
 func (*countPlane) SetTimeouts(_ context.Context, t ipvs.Timeouts) (ipvs.Timeouts, error) {
 	return t, nil
 }
+
+// markBook remembers what it was asked to mark.
+type markBook struct{ targets []ipvs.MarkTarget }
+
+func (m *markBook) Set(_ context.Context, _ ipvs.MarkTable, t []ipvs.MarkTarget) error {
+	m.targets = t
+	return nil
+}
+
+func TestAMarkStandsForAGroupWithNftablesIPVS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		addr := netip.MustParseAddr
+		grouped := func(name string, members ...GroupMember) *VirtualServer {
+			vs := virtual(1, 0, server(1, 1))
+			vs.Name, vs.Group, vs.Key = "["+name+"]:0", &Group{Name: name, Members: members}, ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP}
+			return vs
+		}
+		plain := grouped("A", GroupMember{First: addr("10.2.3.1"), Last: addr("10.2.3.9"), Port: 80}, GroupMember{First: addr("10.2.4.1"), Last: addr("10.2.4.1"), Port: 81})
+		marked := grouped("B", GroupMember{First: addr("10.2.5.1"), Last: addr("10.2.5.1"), Port: 80}, GroupMember{FWMark: 1000})
+		book := &markBook{}
+		h := build(t, new(memory.Plane), &Config{NFTables: "x", VirtualServers: []*VirtualServer{marked, plain}}, Options{Marks: book})
+		h.writes("the start",
+			"-A -t 10.2.5.1:80 -s rr", "-a -t 10.2.5.1:80 -r 10.1.0.1:80 -m -w 1", "-A -f 1000 -s rr", "-a -f 1000 -r 10.1.0.1:80 -m -w 1",
+			"-A -f 1001 -s rr", "-a -f 1001 -r 10.1.0.1:80 -m -w 1")
+		if len(book.targets) != 2 || book.targets[0] != (ipvs.MarkTarget{Protocol: ipvs.TCP, First: addr("10.2.3.1"), Last: addr("10.2.3.9"), Port: 80, Mark: 1001}) {
+			t.Errorf("marks %+v", book.targets)
+		}
+		h.reload(&Config{NFTables: "x", VirtualServers: []*VirtualServer{grouped("C", GroupMember{First: addr("10.2.6.1"), Last: addr("10.2.6.1"), Port: 80}), plain}})
+		// The group that stays keeps its mark; the new one gets the mark that has become free, and the service that was there.
+		h.writes("a reload", "-D -t 10.2.5.1:80")
+		if len(book.targets) != 3 || book.targets[0].Mark != 1000 || book.targets[1].Mark != 1001 {
+			t.Errorf("marks %+v", book.targets)
+		}
+		h.stop()
+		if len(book.targets) != 0 {
+			t.Errorf("marks left: %+v", book.targets)
+		}
+	})
+}

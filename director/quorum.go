@@ -16,6 +16,8 @@ type pool struct {
 	vs  *VirtualServer
 	rs  []*member
 	opt poolOptions
+	// mark stands for all addresses of the group (nftables_ipvs), zero: each address is a service.
+	mark uint32
 	// up is the quorum; "down" is assumed before the start.
 	up bool
 	// sorry is set while the sorry server stands in for the real servers.

@@ -59,7 +59,7 @@ func (t *tableau) setServices(pools []*pool) {
 	t.byKey = make(map[ipvs.ServiceKey]*service, len(pools))
 	t.of = make(map[*pool][]*service, len(pools))
 	for _, p := range pools {
-		for _, base := range t.expand(p.vs) {
+		for _, base := range t.expand(p.vs, p.mark) {
 			if other := t.byKey[base.ServiceKey]; other != nil {
 				t.once(fmt.Sprintf("VS %s: %s belongs to VS %s already - left out", p.vs.Name, keyString(base.ServiceKey), other.pool.vs.Name), p.vs.Name)
 				continue
@@ -110,8 +110,9 @@ func (t *tableau) once(text, vs string) {
 	}
 }
 
-// expand gives the services of a virtual server: one, or one for each address and mark of its group.
-func (t *tableau) expand(vs *VirtualServer) []ipvs.Service {
+// expand gives the services of a virtual server: one, or one for each address and mark of its group. A mark, if not zero, stands for all
+// addresses of a family.
+func (t *tableau) expand(vs *VirtualServer, mark uint32) []ipvs.Service {
 	base := ipvs.Service{ServiceKey: vs.Key, Scheduler: vs.Scheduler, Flags: vs.Flags, Timeout: vs.Persistence,
 		Granularity: vs.Granularity, Engine: vs.Engine}
 	if vs.Persistence > 0 {
@@ -129,6 +130,16 @@ func (t *tableau) expand(vs *VirtualServer) []ipvs.Service {
 	var out []ipvs.Service
 	for _, m := range vs.Group.Members {
 		s := base
+		if mark > 0 {
+			s.ServiceKey = ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: mark}
+			if m.First.Unmap().Is6() {
+				s.Family = ipvs.IPv6
+			}
+			if !slices.ContainsFunc(out, func(o ipvs.Service) bool { return o.Family == s.Family }) {
+				out = append(out, withFamily(s))
+			}
+			continue
+		}
 		if m.FWMark > 0 {
 			s.ServiceKey = ipvs.ServiceKey{Family: cmp.Or(m.Family, vs.Key.Family), FWMark: m.FWMark}
 			out = append(out, withFamily(s))

@@ -15,6 +15,7 @@ import (
 	"releve/healthcheck"
 	"releve/ipvs"
 	"releve/ipvs/kernel"
+	"releve/ipvs/mark"
 	"releve/ipvs/nft"
 	"releve/notify"
 	"releve/script"
@@ -38,12 +39,16 @@ func newCheckerPart(env *environment) (part, error) {
 	}
 	p := &checkerPart{env: env, plane: plane}
 	p.cfg.Store(env.cfg)
+	var marks director.Marker
+	if _, ok := plane.(*kernel.Plane); ok {
+		marks = &mark.Marker{NetNamespace: ipvsNamespace(env.cfg)}
+	}
 	p.runner = healthcheck.NewRunner(healthcheck.RunnerOptions{
 		Log: env.log, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global)),
 		Report: func(r healthcheck.Result) { p.dir.Report(r) },
 	})
 	p.dir, err = director.New(&env.cfg.LVS, director.Options{
-		Log: env.log, Plane: plane, LeaveTable: env.o.DontReleaseIPVS, TakeOver: env.start.Resume, SetCheckers: p.runner.Set,
+		Log: env.log, Plane: plane, Marks: marks, LeaveTable: env.o.DontReleaseIPVS, TakeOver: env.start.Resume, SetCheckers: p.runner.Set,
 		Notify: func(ev director.Event) { p.tell.Send(lvsChange(ev)) },
 	})
 	if err != nil {
@@ -57,10 +62,7 @@ func newCheckerPart(env *environment) (part, error) {
 
 // openPlane opens the kernel's IPVS, or nftables where there is none.
 func openPlane(env *environment) (ipvs.Plane, error) {
-	ns := env.cfg.LVS.NetNamespace
-	if ns != "" && !strings.ContainsRune(ns, '/') {
-		ns = filepath.Join(netnsDir, ns)
-	}
+	ns := ipvsNamespace(env.cfg)
 	k, err := kernel.Open(ns)
 	if err == nil {
 		return k, nil
@@ -74,6 +76,15 @@ func openPlane(env *environment) (ipvs.Plane, error) {
 	}
 	env.log.Warn(fmt.Sprintf("%v: virtual servers are served by nftables, table %s, instead", err, nft.TableName), "plane", n.Name())
 	return n, nil
+}
+
+// ipvsNamespace is the path of net_namespace_ipvs, empty without.
+func ipvsNamespace(cfg *confparse.Config) string {
+	ns := cfg.LVS.NetNamespace
+	if ns != "" && !strings.ContainsRune(ns, '/') {
+		ns = filepath.Join(netnsDir, ns)
+	}
+	return ns
 }
 
 // statusOf is the exit status for an error that keeps a part from running.
