@@ -205,10 +205,16 @@ func (h *Host) Kill() error {
 		if len(pids) == 0 {
 			return nil
 		}
-		for _, s := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
-			for _, pid := range pids {
-				_ = unix.Kill(pid, s)
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGSTOP)
+		}
+		for _, pid := range pids { // a signal that arrives before the stop took hold would still be handled
+			for !stopped(pid) && time.Now().Before(deadline) {
+				time.Sleep(200 * time.Microsecond)
 			}
+		}
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("lab: %s: processes %v survive SIGKILL", h.Name, pids)

@@ -130,9 +130,22 @@ func zombie(pid int) bool {
 	return len(f) > 0 && f[0] == "Z"
 }
 
+// stopped tells whether no thread of a process runs any more.
+func stopped(pid int) bool {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, t := range tasks {
+		if f := statFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, t.Name())); len(f) > 0 && !strings.Contains("TtZX", f[0]) {
+			return false
+		}
+	}
+	return true
+}
+
 // stat gives the fields of /proc/PID/stat from the third, the state, on.
-func stat(pid int) []string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func stat(pid int) []string { return statFile(fmt.Sprintf("/proc/%d/stat", pid)) }
+
+func statFile(name string) []string {
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil
 	}
