@@ -92,8 +92,28 @@ func (h *Host) Has(a netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
-// AddAddr and DelAddr change the addresses of an interface.
-func (h *Host) AddAddr(iface, addr string) error { return h.addr(iface, addr, netlink.AddrAdd) }
+// AddAddr gives an interface an address ("10.0.0.1/24") that works when it returns: an IPv6 address is set a moment before the
+// host listens to its solicitations.
+func (h *Host) AddAddr(iface, addr string) error {
+	if err := h.addr(iface, addr, netlink.AddrAdd); err != nil {
+		return err
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		ready := false
+		err := h.addr(iface, addr, func(l netlink.Link, a *netlink.Addr) error {
+			list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			ready = slices.ContainsFunc(list, func(x netlink.Addr) bool { return x.IP.Equal(a.IP) }) &&
+				!slices.ContainsFunc(list, func(x netlink.Addr) bool { return x.Flags&unix.IFA_F_TENTATIVE != 0 })
+			return err
+		})
+		if err != nil || ready {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("lab: %s: address %s stays tentative", h.Name, addr)
+		}
+	}
+}
 
 // DelAddr takes an address away.
 func (h *Host) DelAddr(iface, addr string) error { return h.addr(iface, addr, netlink.AddrDel) }
@@ -117,13 +137,17 @@ func (h *Host) Cut(iface string) error { return h.far(iface, netlink.LinkSetDown
 
 // Heal undoes Cut and Partition.
 func (h *Host) Heal(iface string) error {
-	return h.far(iface, func(l netlink.Link) error {
+	err := h.far(iface, func(l netlink.Link) error {
 		br, err := netlink.LinkByName(h.ports[iface].bridge.name)
 		if err != nil {
 			return err
 		}
 		return errors.Join(netlink.LinkSetMaster(l, br), netlink.LinkSetUp(l))
 	})
+	if err != nil {
+		return err
+	}
+	return h.wrap(iface, h.carried(iface, h.ports[iface].far))
 }
 
 // Partition takes the interface's cable off its bridge: the host keeps its carrier and hears nobody.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -23,6 +24,14 @@ func New() (*Lab, error) {
 	s, err := newSpace()
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
+	}
+	// Bridges and their ports only pass frames on: addresses of their own would chatter on the wires.
+	for _, f := range []string{"all", "default"} {
+		err = s.do(func() error { return sysctl("net.ipv6.conf."+f+".disable_ipv6", "1") })
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.close()
+			return nil, fmt.Errorf("lab: %w", err)
+		}
 	}
 	return &Lab{wires: s}, nil
 }
@@ -120,22 +129,41 @@ func (l *Lab) Plug(h *Host, iface string, b *Bridge, addrs ...string) error {
 			if err != nil {
 				return err
 			}
-			for _, a := range addrs {
-				addr, err := netlink.ParseAddr(a)
-				if err != nil {
-					return err
-				}
-				if err := netlink.AddrAdd(link, addr); err != nil {
-					return fmt.Errorf("address %s: %w", a, err)
-				}
-			}
 			return netlink.LinkSetUp(link)
 		})
+	}
+	if err == nil {
+		err = h.carried(iface, far)
 	}
 	if err != nil {
 		return fmt.Errorf("lab: plug %s %s into %s: %w", h.Name, iface, b.name, err)
 	}
+	for _, a := range addrs {
+		if err := h.AddAddr(iface, a); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// carried waits until both ends of a cable are up in the kernel's eyes, which is a moment after they were set up: before, the
+// bridge drops what comes.
+func (h *Host) carried(iface, far string) error {
+	up := func(name string) func() error {
+		return func() error {
+			l, err := netlink.LinkByName(name)
+			if err == nil && l.Attrs().OperState != netlink.OperUp {
+				err = fmt.Errorf("%s is %v", name, l.Attrs().OperState)
+			}
+			return err
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := errors.Join(h.lab.wires.do(up(far)), h.Do(up(iface)))
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // sysctl writes a setting of the calling thread's network namespace.
