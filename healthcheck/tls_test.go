@@ -86,7 +86,7 @@ func TestSSLVerdicts(t *testing.T) {
 			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
 			c.Certificates = []tls.Certificate{certificate(t, "x", time.Now().Add(time.Hour), true)}
 		}), "good"},
-		"no TLS": {say("HTTP/1.1 400 Bad Request\r\n\r\n"), "TLS handshake: "},
+		"no TLS": {blurt, "TLS handshake: "},
 		"garbage": {func(c net.Conn, _ <-chan struct{}) {
 			_, _ = io.WriteString(c, "\x16\x03\x01\xff\xffgarbage and more of it")
 		}, "TLS handshake: "},
