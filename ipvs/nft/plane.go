@@ -227,11 +227,17 @@ func (p *Plane) commit(want model, touched []ipvs.ServiceKey) error {
 	case last:
 		t.table(unix.NFT_MSG_DELTABLE)
 	default:
-		if !p.whole {
-			t.skeleton()
+		fits := p.whole || p.exists && p.renewSkeleton() == nil
+		if !fits {
+			p.startOver(t)
+			touched = slices.Concat(p.order, slices.DeleteFunc(slices.Clone(touched), func(k ipvs.ServiceKey) bool { return p.have[k] != nil }))
 		}
 		for _, k := range touched {
-			p.change(t, p.have[k], want[k])
+			if fits {
+				p.change(t, p.have[k], want[k])
+			} else {
+				p.change(t, nil, want[k])
+			}
 		}
 	}
 	if err := p.send(t); err != nil {
@@ -254,6 +260,23 @@ func (p *Plane) commit(want model, touched []ipvs.ServiceKey) error {
 	}
 	p.settle(have, want, touched)
 	return nil
+}
+
+// renewSkeleton writes the skeleton over that of a predecessor. It fails if that one was of another shape, or if somebody has
+// made the table into something else.
+func (p *Plane) renewSkeleton() error {
+	t := &batch{}
+	t.skeleton()
+	return p.send(t)
+}
+
+// startOver begins a transaction that makes the table from nothing, in place of the one that may be there. Connections go on: it
+// is connection tracking that keeps them.
+func (p *Plane) startOver(t *batch) {
+	t.table(unix.NFT_MSG_NEWTABLE) // so that there is one to delete
+	t.table(unix.NFT_MSG_DELTABLE)
+	t.skeleton()
+	p.forget()
 }
 
 // send commits a transaction for the generation that is known, and knows the one after it.

@@ -338,6 +338,19 @@ func TestAForeignTableIsLeftAloneAndAFlushedOneIsRestored(t *testing.T) {
 	}
 }
 
+func TestATableOfAnotherShapeIsMadeAnew(t *testing.T) {
+	r := newRig(t)
+	r.nft("add", "table", "inet", "releve")
+	r.nft("add", "set", "inet", "releve", "addr4", "{ type ipv4_addr; }")
+	r.nft("add", "chain", "inet", "releve", "prerouting", "{ type filter hook input priority 0; }")
+	r.nft("add", "rule", "inet", "releve", "prerouting", "ip", "saddr", "@addr4", "drop")
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
+	r.want(s)
+	if got := r.gets("10.0.1.10:80", 1); got != "1" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestALocalClientIsServedAndAForeignAddressIsNotInTheWay(t *testing.T) {
 	r := newRig(t)
 	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1))
