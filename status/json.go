@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -25,6 +26,14 @@ func JSON(w *bufio.Writer, version int, s *vrrp.Snapshot, lvs *director.Snapshot
 	j.open('{')
 	j.key("vrrp")
 	j.instances(s)
+	if s != nil && len(s.Config.Processes) > 0 {
+		j.key("track_process")
+		j.open('[')
+		for _, p := range s.Config.Processes {
+			j.process(p, s.Processes[p.Name])
+		}
+		j.close(']')
+	}
 	if lvs != nil {
 		j.key("virtual_servers")
 		j.virtualServers(lvs)
@@ -263,6 +272,25 @@ func vmacName(c *vrrp.InstanceConfig) string {
 		return c.VMAC.Name
 	}
 	return "vrrp." + strconv.Itoa(int(c.VRID))
+}
+
+// process is a tracked process.
+func (j *jsonWriter) process(p *vrrp.ProcessConfig, o vrrp.ObjectSnapshot) {
+	j.open('{')
+	j.text("process", p.Path)
+	j.text("parameters", strings.Join(p.Params, " "))
+	j.text("param_match", or(p.ParamMatch, "none"))
+	j.int("min_processes", p.Quorum)
+	if p.HasQuorumMax {
+		j.int("max_processes", p.QuorumMax)
+	}
+	j.int("current_processes", o.Value)
+	j.bool("have_quorum", o.Known && o.Up)
+	j.int("weight", p.Weight)
+	j.secs("terminate_delay", p.TerminateDelay)
+	j.secs("fork_delay", p.ForkDelay)
+	j.bool("full_command", p.FullCommand)
+	j.close('}')
 }
 
 // virtualServers is what the reference's JSON never held: the table as the director wants it.

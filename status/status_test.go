@@ -41,7 +41,7 @@ func one() *vrrp.Snapshot {
 	copy(in.AuthPass[:], "secret")
 	cfg := &vrrp.Config{Instances: []*vrrp.InstanceConfig{in}, Scripts: []*vrrp.ScriptConfig{{Name: "chk", Command: *true_, Weight: -10, Rise: 1, Fall: 1, Interval: time.Second}},
 		Groups: []*vrrp.GroupConfig{{Name: "G", Members: []string{"VI/1"}}}}
-	return &vrrp.Snapshot{Time: at, Config: cfg, Groups: []vrrp.GroupSnapshot{{Config: cfg.Groups[0], State: vrrp.Master}}, Instances: []vrrp.InstanceSnapshot{{
+	return &vrrp.Snapshot{Time: at, Config: cfg, Scripts: map[string]vrrp.ObjectSnapshot{"chk": {Known: true, Up: true}}, Groups: []vrrp.GroupSnapshot{{Config: cfg.Groups[0], State: vrrp.Master}}, Instances: []vrrp.InstanceSnapshot{{
 		Config: in, State: vrrp.Master, Want: vrrp.Master, Priority: 155, LastTransition: at, MasterInterval: time.Second,
 		DownInterval: 3394531 * time.Microsecond, Source: netip.MustParseAddr("10.9.0.2"), VIPsSet: true, Weights: map[string]int{"eth2": 5},
 		Stats: vrrp.Stats{AdvertRcvd: 3, AdvertSent: 4, BecomeMaster: 1},
@@ -73,7 +73,7 @@ func TestC11DataHasTheLinesThatClientsLookFor(t *testing.T) {
 		"   Interface = eth0", "   Gratuitous ARP delay = 5", "   Virtual Router ID = 51", "   Priority = 150", "   Effective priority = 155",
 		"   Virtual IP (2):", "     10.9.0.1/24 dev eth1 scope global label eth1:1 set", "     10.9.0.3 dev eth0 scope global set",
 		"   Virtual IP Excluded :", "     2001:db8::5/64 dev eth0 scope global preferred_lft forever set", "     fe80::9 dev eth0 scope global deprecated set",
-		" VRRP Sync Group = G, MASTER", " VRRP Script = chk", "   Authentication type = SIMPLE_PASSWORD", "   Password = ********",
+		" VRRP Sync Group = G, MASTER", " VRRP Script = chk", "   Status = GOOD", "   State = idle", "   Authentication type = SIMPLE_PASSWORD", "   Password = ********",
 		"   Master state transition script = '/usr/bin/true' 'a b'",
 	} {
 		if !strings.Contains(got, "\n"+line+"\n") {

@@ -29,7 +29,7 @@ func Data(w *bufio.Writer, g *confparse.Global, s *vrrp.Snapshot) {
 	if len(s.Config.Scripts) > 0 {
 		t.section("VRRP Scripts")
 		for _, c := range s.Config.Scripts {
-			t.script(c, s.Config)
+			t.script(c, s)
 		}
 	}
 	if len(s.Config.Files) > 0 {
@@ -37,6 +37,9 @@ func Data(w *bufio.Writer, g *confparse.Global, s *vrrp.Snapshot) {
 		for _, f := range s.Config.Files {
 			t.head("Track file", f.Name)
 			t.row("File", f.Path)
+			if o := s.Files[f.Name]; o.Known {
+				t.row("Status", o.Value)
+			}
 			t.row("Weight", f.Weight)
 			t.trackers(s.Config, f.Name, f.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Files })
 		}
@@ -44,7 +47,7 @@ func Data(w *bufio.Writer, g *confparse.Global, s *vrrp.Snapshot) {
 	if len(s.Config.Processes) > 0 {
 		t.section("VRRP Track processes")
 		for _, p := range s.Config.Processes {
-			t.process(p, s.Config)
+			t.process(p, s)
 		}
 	}
 	t.static("Static Addresses", len(s.Config.StaticAddrs), func(i int) string { return Address(&s.Config.StaticAddrs[i], "", false) })
@@ -354,7 +357,7 @@ func (t *text) group(g *vrrp.GroupSnapshot, s *vrrp.Snapshot) {
 	t.row("Using smtp notification", yes(g.Config.Notify.SMTPAlert, "yes", "no"))
 }
 
-func (t *text) script(c *vrrp.ScriptConfig, cfg *vrrp.Config) {
+func (t *text) script(c *vrrp.ScriptConfig, s *vrrp.Snapshot) {
 	t.head("VRRP Script", c.Name)
 	t.row("Command", command(&c.Command))
 	t.row("Interval", seconds(c.Interval)+" sec")
@@ -362,21 +365,35 @@ func (t *text) script(c *vrrp.ScriptConfig, cfg *vrrp.Config) {
 	t.row("Weight", c.Weight)
 	t.row("Rise", c.Rise)
 	t.row("Fall", c.Fall)
-	t.trackers(cfg, c.Name, c.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Scripts })
+	o, watched := s.Scripts[c.Name]
+	switch {
+	case !watched:
+		t.row("Status", "UNUSED")
+	case !o.Known:
+		t.row("Status", "INIT")
+	default:
+		t.row("Status", yes(o.Up, "GOOD", "BAD"))
+	}
+	t.trackers(s.Config, c.Name, c.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Scripts })
+	t.row("State", "idle")
 }
 
-func (t *text) process(p *vrrp.ProcessConfig, cfg *vrrp.Config) {
+func (t *text) process(p *vrrp.ProcessConfig, s *vrrp.Snapshot) {
 	t.head("VRRP Track process", p.Name)
 	t.row("Process", p.Path)
 	t.row("Min processes", p.Quorum)
 	if p.HasQuorumMax {
 		t.row("Max processes", p.QuorumMax)
 	}
+	if o := s.Processes[p.Name]; o.Known {
+		t.row("Current processes", o.Value)
+		t.row("Have quorum", o.Up)
+	}
 	t.row("Weight", p.Weight)
 	t.row("Terminate delay", fmt.Sprintf("%.6fs", p.TerminateDelay.Seconds()))
 	t.row("Fork delay", fmt.Sprintf("%.6fs", p.ForkDelay.Seconds()))
 	t.row("Full command", p.FullCommand)
-	t.trackers(cfg, p.Name, p.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Processes })
+	t.trackers(s.Config, p.Name, p.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Processes })
 }
 
 // trackers lists the instances and groups that depend on an object.

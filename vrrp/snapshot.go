@@ -14,6 +14,15 @@ type Snapshot struct {
 	Groups    []GroupSnapshot
 	// UnknownVRID counts adverts of virtual routers that are not configured.
 	UnknownVRID uint64
+	// Scripts, Files, Processes and BFD are the tracked objects that are watched, by name.
+	Scripts, Files, Processes, BFD map[string]ObjectSnapshot
+}
+
+// ObjectSnapshot is a tracked object.
+type ObjectSnapshot struct {
+	Known bool // there is a first result
+	Up    bool
+	Value int // the number in a file, the processes that run
 }
 
 // InstanceSnapshot is one instance.
@@ -59,6 +68,17 @@ func (e *Engine) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 func (e *Engine) snapshot(s *Snapshot) {
 	*s = Snapshot{Time: time.Now(), Config: e.cfg, UnknownVRID: e.unknown}
+	maps := map[trackKind]*map[string]ObjectSnapshot{trackScript: &s.Scripts, trackFile: &s.Files, trackProcess: &s.Processes, trackBFD: &s.BFD}
+	for key, o := range e.objects {
+		m := maps[key.kind]
+		if m == nil {
+			continue
+		}
+		if *m == nil {
+			*m = map[string]ObjectSnapshot{}
+		}
+		(*m)[key.name] = ObjectSnapshot{Known: o.known, Up: o.up, Value: o.value}
+	}
 	for _, in := range e.instances {
 		is := InstanceSnapshot{
 			Config: in.cfg, State: State(in.m.State()), Want: State(in.m.Wants()), Priority: in.m.Priority(),
