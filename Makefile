@@ -6,7 +6,7 @@ ARGS    ?=
 VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unknown)
 
 export CGO_ENABLED ?= 0
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X releve/supervisor.Build=$(VERSION)
 
 .PHONY: all build demo test test-go test-vm bench lint fuzz install clean
 
