@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unknown)
 export CGO_ENABLED ?= 0
 LDFLAGS := -s -w -X releve/supervisor.Build=$(VERSION)
 
-.PHONY: all build demo test test-go test-vm bench lint fuzz install clean
+.PHONY: all build demo test test-go test-vm bench lint fuzz install deb clean
 
 all: build
 
@@ -34,11 +34,20 @@ lint: ## formatting, vet
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	scripts/fuzz
 
-install: build ## $(PREFIX)/sbin/releve and keepalived, $(PREFIX)/bin/genhash
+install: build ## programs, manual pages and systemd unit below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 bin/releve $(DESTDIR)$(PREFIX)/sbin/releve
 	ln -f $(DESTDIR)$(PREFIX)/sbin/releve $(DESTDIR)$(PREFIX)/sbin/keepalived
-	install -d $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	ln -f $(DESTDIR)$(PREFIX)/sbin/releve $(DESTDIR)$(PREFIX)/bin/genhash
+	bin/releve man releve >$(DESTDIR)$(PREFIX)/share/man/man8/releve.8
+	echo '.so man8/releve.8' >$(DESTDIR)$(PREFIX)/share/man/man8/keepalived.8
+	bin/releve man genhash >$(DESTDIR)$(PREFIX)/share/man/man1/genhash.1
+	bin/releve man keepalived.conf >$(DESTDIR)$(PREFIX)/share/man/man5/keepalived.conf.5
+	install -D -m 0644 packaging/keepalived.service $(DESTDIR)$(PREFIX)/lib/systemd/system/keepalived.service
+	install -D -m 0644 packaging/keepalived-forking.service $(DESTDIR)$(PREFIX)/share/doc/releve/keepalived-forking.service
+
+deb: ## build/releve_VERSION_ARCH.deb (Debian: dpkg-deb)
+	scripts/deb $(VERSION)
 
 clean:
 	rm -rf bin build

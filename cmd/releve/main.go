@@ -25,6 +25,8 @@ type subcommand struct {
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
 var subcommands = []subcommand{genhashCommand, reloadCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand}
 
+func init() { subcommands = append(subcommands, manCommand) } // it prints the table that it stands in
+
 // run is the program: argv with the name in front, the streams, the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
 	face := "keepalived"
