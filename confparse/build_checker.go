@@ -65,7 +65,7 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 		}
 		h.UDP = u
 	case healthcheck.TypeFile:
-		return p.fileOf(&healthcheck.Config{Type: h.Type, ID: h.ID}, ck)
+		return p.fileOf(&healthcheck.Config{Type: h.Type, ID: h.ID, DelayLoop: d.DelayLoop}, ck)
 	case healthcheck.TypeBFD:
 		h = &healthcheck.Config{Type: h.Type, ID: h.ID, Alpha: h.Alpha}
 		if !ck.name.set() {

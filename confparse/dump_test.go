@@ -94,3 +94,46 @@ func TestADumpReadAgainIsTheSameConfiguration(t *testing.T) {
 		}
 	}
 }
+
+func TestJSONMasksSecretsUnlessAsked(t *testing.T) {
+	c, _ := reread(t, `vrrp_instance V {
+	interface eth0
+	virtual_router_id 1
+	authentication {
+		auth_type PASS
+		auth_pass s3cr3t
+	}
+	virtual_ipaddress {
+		192.0.2.1/24
+	}
+}
+vrrp_instance H {
+	interface eth0
+	virtual_router_id 2
+	auth_hmac {
+		key 1 0123456789abcdef0123456789abcdef
+	}
+	virtual_ipaddress {
+		192.0.2.2/24
+	}
+}
+`)
+	var masked, open bytes.Buffer
+	if err := DumpJSON(&masked, c, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := DumpJSON(&open, c, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"s3cr3t", "30313233343536373839616263646566"} {
+		if strings.Contains(masked.String(), secret) {
+			t.Errorf("%s stands in the JSON", secret)
+		}
+		if !strings.Contains(open.String(), secret) {
+			t.Errorf("%s is not in the JSON with secrets", secret)
+		}
+	}
+	if !strings.Contains(masked.String(), mask) {
+		t.Error("nothing is masked")
+	}
+}
