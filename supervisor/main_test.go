@@ -42,7 +42,11 @@ func outside(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "releve"), "releve/cmd/releve")
+	args := []string{"build", "-o", filepath.Join(dir, "releve")}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "releve/cmd/releve")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
@@ -52,7 +56,7 @@ func outside(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "-test.testlogfile=") }) // in /tmp
+	args = slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "-test.testlogfile=") }) // in /tmp
 	c := exec.Command(exe, args...)
 	c.Env, c.Stdout, c.Stderr = append(os.Environ(), "RELEVE_BIN="+dir), os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
@@ -173,6 +177,9 @@ func foreground(t *testing.T, w which, conf string, args ...string) *daemon {
 		case <-time.After(15 * time.Second):
 			d.cmd.Process.Kill()
 			t.Error("the daemon did not end within 10 s after SIGTERM")
+		}
+		if strings.Contains(d.log.String(), "DATA RACE") {
+			t.Error("a data race")
 		}
 		if t.Failed() {
 			t.Logf("log of the daemon:\n%s", d.log)
