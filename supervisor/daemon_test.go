@@ -501,3 +501,18 @@ func TestProcessNames(t *testing.T) {
 		})
 	}
 }
+
+func TestAddressMonitoring(t *testing.T) {
+	network(t)
+	both(t, func(t *testing.T, w which) {
+		d := foreground(t, w, config(t, owner), "-a")
+		eventually(t, "it is master", hasVIP)
+		eventually(t, "addresses that are there", d.log.has("Netlink reflector reports IP 10.9.0.2 added to v0"))
+		if out, err := exec.Command("ip", "addr", "add", "10.44.0.1/24", "dev", "v1").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		eventually(t, "an address that comes", d.log.has("Netlink reflector reports IP 10.44.0.1 added to v1"))
+		exec.Command("ip", "addr", "del", "10.44.0.1/24", "dev", "v1").Run()
+		eventually(t, "an address that goes", d.log.has("Netlink reflector reports IP 10.44.0.1 removed from v1"))
+	})
+}

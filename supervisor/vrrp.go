@@ -96,6 +96,9 @@ func (p *vrrpPart) run(ctx context.Context, ready func()) error {
 			ready()
 		}
 	}()
+	if p.env.o.AddressMonitoring {
+		go logAddresses(ctx, p.env.log)
+	}
 	err := p.engine.Run(ctx)
 	closeDispatcher(p.tell, &p.cfg.Load().Global)
 	return err
