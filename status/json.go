@@ -2,6 +2,7 @@ package status
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,8 +16,9 @@ import (
 )
 
 // JSON writes keepalived.json in one line: version 1 is a list with an object for each instance, version 2 an object that holds this
-// list under "vrrp", and, where there is a director, its virtual servers. Either half may be nil.
-func JSON(w *bufio.Writer, version int, s *vrrp.Snapshot, lvs *director.Snapshot) {
+// list under "vrrp", the tracked processes and, where there is a director, its virtual servers as Servers gives them. Either half may
+// be nil.
+func JSON(w *bufio.Writer, version int, s *vrrp.Snapshot, servers []byte) {
 	j := &jsonWriter{w: w, fresh: true}
 	if version < 2 {
 		j.instances(s)
@@ -34,12 +36,20 @@ func JSON(w *bufio.Writer, version int, s *vrrp.Snapshot, lvs *director.Snapshot
 		}
 		j.close(']')
 	}
-	if lvs != nil {
-		j.key("virtual_servers")
-		j.virtualServers(lvs)
+	if servers != nil {
+		j.raw("virtual_servers", string(servers))
 	}
 	j.close('}')
 	w.WriteByte('\n')
+}
+
+// Servers is the list of virtual servers for JSON, which may come from another process.
+func Servers(s *director.Snapshot) []byte {
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	(&jsonWriter{w: w, fresh: true}).virtualServers(s)
+	w.Flush()
+	return b.Bytes()
 }
 
 // jsonWriter writes JSON with keys in the order given and "/" escaped, as the reference's clients have always seen it.

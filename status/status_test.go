@@ -157,10 +157,10 @@ func lvs() *director.Snapshot {
 }
 
 func TestE9WithoutVRRPVersion1IsAnEmptyListAndVersion2HoldsTheVirtualServers(t *testing.T) {
-	if got := written(func(w *bufio.Writer) { JSON(w, 1, nil, lvs()) }); got != "[]\n" {
+	if got := written(func(w *bufio.Writer) { JSON(w, 1, nil, Servers(lvs())) }); got != "[]\n" {
 		t.Errorf("version 1: %q", got)
 	}
-	got := written(func(w *bufio.Writer) { JSON(w, 2, nil, lvs()) })
+	got := written(func(w *bufio.Writer) { JSON(w, 2, nil, Servers(lvs())) })
 	var v struct {
 		VRRP    []any `json:"vrrp"`
 		Servers []struct {
@@ -186,7 +186,7 @@ func TestJSONIsValidWhateverIsInANameOrScript(t *testing.T) {
 	s := one()
 	s.Instances[0].Config.Name = "a\"b\\c/d\te\x01\xff\u2028é"
 	for version := 1; version <= 2; version++ {
-		if got := written(func(w *bufio.Writer) { JSON(w, version, s, lvs()) }); !json.Valid([]byte(got)) {
+		if got := written(func(w *bufio.Writer) { JSON(w, version, s, Servers(lvs())) }); !json.Valid([]byte(got)) {
 			t.Errorf("version %d: %s", version, got)
 		}
 	}
@@ -324,7 +324,7 @@ func BenchmarkAllDumpsOf1000InstancesAnd10000Servers(b *testing.B) {
 	for b.Loop() {
 		written(func(w *bufio.Writer) { Data(w, g, s) })
 		written(func(w *bufio.Writer) { Stats(w, s) })
-		written(func(w *bufio.Writer) { JSON(w, 2, s, l) })
+		written(func(w *bufio.Writer) { JSON(w, 2, s, Servers(l)) })
 		written(func(w *bufio.Writer) { CheckData(w, g, l) })
 	}
 }

@@ -177,6 +177,12 @@ func (p *parent) childSaid(ev childMessage) {
 		p.requestReload()
 	case kindBFD:
 		p.bfdChanged(ev.m.BFD)
+	case kindWantServers:
+		if !p.pass(partChecker, ev.m, nil) {
+			p.pass(partVRRP, message{Kind: kindServers, Seq: ev.m.Seq}, nil)
+		}
+	case kindServers:
+		p.pass(partVRRP, ev.m, ev.file)
 	case kindStates:
 		if c.states == nil {
 			c.states = map[string]string{}
@@ -185,6 +191,16 @@ func (p *parent) childSaid(ev childMessage) {
 			c.states[name] = state
 		}
 	}
+}
+
+// pass sends a message on to the child of a part, if it runs.
+func (p *parent) pass(part string, m message, file *os.File) bool {
+	for _, c := range p.children {
+		if c.part == part && c.proc != nil && c.ready {
+			return c.link.send(m, file) == nil
+		}
+	}
+	return false
 }
 
 // childExited decides what follows the end of a child.

@@ -147,6 +147,33 @@ func TestE9ADirectorWithoutVRRPWritesJSONToo(t *testing.T) {
 	}
 }
 
+func TestE9Version2HoldsBothHalves(t *testing.T) {
+	testneed.Need(t, "nft")
+	network(t)
+	d := foreground(t, ours(), config(t, "global_defs {\n  json_version 2\n}\n"+owner+balanced))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	dump := func() string {
+		os.Remove("/tmp/keepalived.json")
+		kill(t, d.pid(), 36)
+		eventually(t, "the file", func() bool { return exists("/tmp/keepalived.json") })
+		b, _ := os.ReadFile("/tmp/keepalived.json")
+		if !json.Valid(b) || !bytes.Contains(b, []byte(`"iname":"VI_1"`)) {
+			t.Errorf("%q", b)
+		}
+		return string(b)
+	}
+	if s := dump(); !strings.Contains(s, `"virtual_servers":[{"name":"[10.9.0.2]:tcp:80"`) {
+		t.Errorf("no virtual servers: %s", s)
+	}
+	// A checker part that does not answer costs its half, not the file.
+	kill(t, pidIn("/run/checkers.pid"), syscall.SIGSTOP)
+	if s := dump(); strings.Contains(s, "virtual_servers") {
+		t.Errorf("got %s", s)
+	}
+	kill(t, pidIn("/run/checkers.pid"), syscall.SIGCONT)
+	eventually(t, "both halves again", func() bool { return strings.Contains(dump(), "virtual_servers") })
+}
+
 func TestC10DumpFilesOfTheKeywords(t *testing.T) {
 	network(t)
 	dir := t.TempDir()

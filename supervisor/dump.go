@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"releve/confparse"
-	"releve/director"
 	"releve/status"
 	"releve/vrrp"
 )
 
 // dumpPatience bounds the wait for a snapshot.
 const dumpPatience = 5 * time.Second
+
+// serversPatience bounds the wait of the VRRP part for the checker part's half of the JSON.
+const serversPatience = 500 * time.Millisecond
 
 // dumpNames gives the files that a configuration wants its dumps in.
 func dumpNames(o *Options, g *confparse.Global) status.Names {
@@ -99,7 +101,11 @@ func (p *vrrpPart) dump(s os.Signal) {
 		}
 	case sigJSON, sigJSONMusl:
 		log.Debug(fmt.Sprintf("Printing VRRP as JSON for process(%d) on signal", pid))
-		report(log, writeJSON(names.JSON, g, snap, nil))
+		var servers []byte
+		if g.JSONVersion >= 2 && wants(p.env.o, p.cfg.Load(), partChecker) {
+			servers = p.env.servers(ctx)
+		}
+		report(log, writeJSON(names.JSON, g, snap, servers))
 	}
 }
 
@@ -124,7 +130,7 @@ func (p *checkerPart) dump(s os.Signal) {
 			return
 		}
 		log.Debug(fmt.Sprintf("Printing checkers as JSON for process(%d) on signal", pid))
-		report(log, writeJSON(names.JSON, &cfg.Global, nil, snap))
+		report(log, writeJSON(names.JSON, &cfg.Global, nil, status.Servers(snap)))
 	}
 }
 
@@ -142,9 +148,20 @@ func (p *bfdPart) dump(s os.Signal) {
 	writeData(p.env.log, s, "BFD", dumpNames(p.env.o, g).BFD, func(w *bufio.Writer) { status.BFDData(w, g, sessions) })
 }
 
+// servers is the list of virtual servers for the VRRP part's JSON.
+func (p *checkerPart) servers() []byte {
+	ctx, cancel := context.WithTimeout(context.Background(), serversPatience)
+	defer cancel()
+	snap, err := p.dir.Snapshot(ctx)
+	if err != nil {
+		return nil
+	}
+	return status.Servers(snap)
+}
+
 // writeJSON writes keepalived.json, which nobody else may read whatever the umask says.
-func writeJSON(path string, g *confparse.Global, v *vrrp.Snapshot, l *director.Snapshot) error {
-	return status.Write(path, 0o600, func(w *bufio.Writer) { status.JSON(w, g.JSONVersion, v, l) })
+func writeJSON(path string, g *confparse.Global, v *vrrp.Snapshot, servers []byte) error {
+	return status.Write(path, 0o600, func(w *bufio.Writer) { status.JSON(w, g.JSONVersion, v, servers) })
 }
 
 // dumpParent writes keepalived_parent.data.

@@ -28,6 +28,10 @@ const (
 	kindWantLoad kind = "wantload" // somebody sent SIGHUP to the child
 	kindStates   kind = "states"   // states of VRRP instances that changed
 
+	// From the VRRP child by way of the parent to the checker child, and back with a memory file: the virtual servers as JSON.
+	kindWantServers kind = "wantservers"
+	kindServers     kind = "servers"
+
 	// BFD child to parent, parent to the VRRP and checker children.
 	kindBFD kind = "bfd" // sessions that went up or down
 )

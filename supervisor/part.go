@@ -39,6 +39,8 @@ type environment struct {
 	start  message                        // the parent's first words
 	states func(states map[string]string) // tells the parent the states of instances
 	bfd    func(sessions []bfdState)      // tells the parent the states of BFD sessions
+	// servers asks the checker part for its virtual servers as JSON; nil without an answer.
+	servers func(ctx context.Context) []byte
 }
 
 // idents are the names of the processes in syslog.
@@ -90,14 +92,14 @@ func runChild(o *Options, what string, stderr io.Writer) int {
 	}
 	lg := logging.New(logOptions(o, cfg, what, os.Getpid(), start.Dir, stderr))
 	catchCrash()
-	c := &childProcess{link: l, log: lg.Slog(), sigs: sigs, what: what}
+	c := &childProcess{link: l, log: lg.Slog(), sigs: sigs, what: what, servers: make(chan serversAnswer, 4)}
 	defer lg.Close(200 * time.Millisecond)
 	applyProcess(proc, c.log)
 	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})
 	}, bfd: func(sessions []bfdState) {
 		c.tell(message{Kind: kindBFD, BFD: sessions})
-	}}
+	}, servers: c.askServers}
 	return c.run(env)
 }
 
@@ -107,6 +109,58 @@ type childProcess struct {
 	log  *slog.Logger
 	sigs <-chan os.Signal
 	what string
+
+	servers chan serversAnswer // from the checker part
+	asked   int                // questions to it; of the dumper
+}
+
+// serversAnswer is the checker part's answer to question seq; no file if there is none.
+type serversAnswer struct {
+	seq  int
+	file *os.File
+}
+
+// askServers is called by the dumper only.
+func (c *childProcess) askServers(ctx context.Context) []byte {
+	ctx, cancel := context.WithTimeout(ctx, serversPatience)
+	defer cancel()
+	c.asked++
+	c.tell(message{Kind: kindWantServers, Seq: c.asked})
+	for {
+		select {
+		case a := <-c.servers:
+			var b []byte
+			if a.file != nil {
+				b, _ = readMemoryFile(a.file)
+				a.file.Close()
+			}
+			if a.seq == c.asked { // not the late answer to another question
+				return b
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// giveServers answers the VRRP part.
+func (c *childProcess) giveServers(p part, seq int) {
+	m := message{Kind: kindServers, Seq: seq}
+	var file *os.File
+	if checkers, ok := p.(*checkerPart); ok {
+		if b := checkers.servers(); b != nil {
+			f, err := memoryFile(b)
+			if err != nil {
+				c.log.Warn(err.Error())
+			} else {
+				defer f.Close()
+				file = f
+			}
+		}
+	}
+	if err := c.link.send(m, file); err != nil {
+		c.log.Warn(fmt.Sprintf("message to the parent: %v", err))
+	}
 }
 
 func (c *childProcess) tell(m message) {
@@ -164,6 +218,16 @@ func (c *childProcess) run(env *environment) int {
 				orders <- file
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
+			case m.Kind == kindWantServers:
+				go c.giveServers(p, m.Seq)
+			case m.Kind == kindServers:
+				select {
+				case c.servers <- serversAnswer{m.Seq, file}:
+				default: // nobody waits any more
+					if file != nil {
+						file.Close()
+					}
+				}
 			}
 		}
 	}()
