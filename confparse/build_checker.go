@@ -73,6 +73,10 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 			return nil
 		}
 		b := p.raw.byBFD[ck.name.v]
+		if b != nil && !b.c.TellChecker {
+			p.bad(ck.name.pos, "bfd", "BFD_CHECK: bfd_instance %s tells the VRRP part only: ignored", ck.name.v)
+			return nil
+		}
 		if b == nil {
 			p.bad(ck.name.pos, "bfd", "BFD_CHECK: bfd_instance %s is not defined", ck.name.v)
 			return nil
@@ -120,6 +124,10 @@ func (p *interp) httpOf(vs *rawVS, rs *rawRS, ck *rawChecker, name string) *heal
 		c.SSL = p.raw.ssl
 	}
 	for _, u := range ck.urls {
+		if !u.path.set() {
+			p.bad(u.pos, "url-no-path", "url of %s has no path: ignored", name)
+			continue
+		}
 		w := u.c
 		w.Path, w.Digest, w.Regex = u.path.or("/"), u.digest.or(""), u.regex
 		if w.Regex != nil && w.Regex.Pattern == "" {
@@ -127,6 +135,10 @@ func (p *interp) httpOf(vs *rawVS, rs *rawRS, ck *rawChecker, name string) *heal
 			w.Regex = nil
 		}
 		c.URLs = append(c.URLs, w)
+	}
+	if len(c.URLs) == 0 {
+		p.bad(ck.pos, "http-no-url", "%s has no url left: ignored", name)
+		return nil
 	}
 	return c
 }

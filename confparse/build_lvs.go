@@ -206,13 +206,12 @@ func (p *interp) serverFamily(vs *rawVS, d *director.VirtualServer) {
 
 func (p *interp) serverProtocol(vs *rawVS, d *director.VirtualServer) {
 	switch {
-	case vs.hasMark:
+	case vs.hasMark, d.Group != nil && len(d.Group.Members) > 0 && onlyMarks(d.Group):
 		if vs.protocol.set() {
-			p.bad(vs.protocol.pos, "fwmark-protocol", "virtual_server fwmark %d: a mark has no protocol: ignored", vs.mark)
+			p.bad(vs.protocol.pos, "fwmark-protocol", "%s: a mark has no protocol: ignored", vsWritten(vs))
 		}
 	case vs.protocol.set():
 		d.Key.Protocol = vs.protocol.v
-	case d.Group != nil && onlyMarks(d.Group):
 	default:
 		p.bad(vs.pos, "default-protocol", "%s has no protocol: UDP is used", vsWritten(vs))
 		d.Key.Protocol = ipvs.UDP
@@ -247,7 +246,13 @@ func (p *interp) persistence(vs *rawVS, d *director.VirtualServer) {
 			}
 		}
 	}
-	if d.Group == nil && !vs.hasMark && vs.port == 0 && d.Persistence == 0 {
+	noPort := d.Group == nil && !vs.hasMark && vs.port == 0
+	if d.Group != nil {
+		for _, m := range d.Group.Members {
+			noPort = noPort || m.FWMark == 0 && m.Port == 0
+		}
+	}
+	if noPort && d.Persistence == 0 {
 		p.bad(vs.pos, "zero-port-needs-persistence", "%s has no port: that needs persistence, %d s are used", d.Name, int(defaultPersistence/time.Second))
 		d.Persistence = defaultPersistence
 	}
@@ -382,7 +387,8 @@ func (p *interp) buildSync(cfg *Config) {
 	}
 	s := g.sync.v
 	if !p.hasInterface(s.d.Iface) && !g.dynamicIfaces.or(false) {
-		p.hostBad(g.sync.pos, "interface-missing", "lvs_sync_daemon: interface %s does not exist", s.d.Iface)
+		d := p.hostBad(g.sync.pos, "interface-missing", "lvs_sync_daemon: interface %s does not exist", s.d.Iface)
+		d.Severity, d.Exit = Warning, ExitNone
 		return
 	}
 	if s.instance == "" {
@@ -397,7 +403,8 @@ func (p *interp) buildSync(cfg *Config) {
 		return
 	}
 	if p.raw.byInstance[s.instance] == nil && p.raw.byGroup[s.instance] == nil {
-		p.bad(g.sync.pos, "sync-daemon-instance", "lvs_sync_daemon: there is no vrrp_instance %s", s.instance).Suggest = p.nearestInstance(s.instance)
+		d := p.note(g.sync.pos, "sync-daemon-instance", "lvs_sync_daemon: there is no vrrp_instance %s: not started", s.instance)
+		d.Severity, d.Suggest = Warning, p.nearestInstance(s.instance)
 		return
 	}
 	cfg.VRRP.SyncDaemon = &vrrp.SyncDaemonConfig{Iface: s.d.Iface, Instance: s.instance, ID: s.d.ID, HasID: s.hasID,

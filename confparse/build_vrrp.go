@@ -97,7 +97,7 @@ func (p *interp) buildInstance(vi *rawInstance) bool {
 	c.Version = vi.version.or(g.version.or(2))
 	if vi.ipv6 {
 		if vi.version.set() && vi.version.v == 2 {
-			p.bad(vi.version.pos, "version-invalid", "%s: IPv6 needs version 3", vi.name)
+			p.note(vi.version.pos, "version-invalid", "%s: IPv6 needs version 3", vi.name)
 		}
 		c.Version = 3
 	}
@@ -299,6 +299,7 @@ func (p *interp) preemption(vi *rawInstance) {
 		c.NoPreempt = false
 	}
 	if c.NoPreempt && c.Priority == 255 {
+		p.bad(vi.noPreempt.pos, "nopreempt-with-owner", "%s: nopreempt does not go with priority 255: ignored", vi.name)
 		c.NoPreempt = false
 	}
 	if c.PreemptDelay > 0 {
@@ -308,6 +309,9 @@ func (p *interp) preemption(vi *rawInstance) {
 			c.PreemptDelay = 0
 		case written:
 			p.bad(vi.preemptDelay.pos, "preempt-delay-with-master", "%s: preempt_delay does not go with state MASTER: ignored", vi.name).Opened = vi.state.pos
+			c.PreemptDelay = 0
+		case c.Priority == 255:
+			p.bad(vi.preemptDelay.pos, "preempt-delay-with-owner", "%s: preempt_delay does not go with priority 255: ignored", vi.name)
 			c.PreemptDelay = 0
 		case c.NoPreempt:
 			p.bad(vi.preemptDelay.pos, "preempt-delay-with-nopreempt", "%s: preempt_delay does not go with nopreempt: ignored", vi.name)
@@ -334,6 +338,9 @@ func (p *interp) garpOf(vi *rawInstance) {
 	ga.LowerPrioDelay = vi.garp.lowerDelay.or(d.lowerDelay.or(ga.Delay))
 	ga.LowerPrioRepeat = vi.garp.lowerRepeat.or(d.lowerRepeat.or(ga.Repeat))
 	if c.Strict {
+		if vi.garp.lowerRepeat.set() && vi.garp.lowerRepeat.v > 0 {
+			p.bad(vi.garp.lowerRepeat.pos, "strict-mode", "%s: strict mode has no garp_lower_prio_repeat: ignored", vi.name)
+		}
 		ga.LowerPrioRepeat = 0
 	}
 	ga.GARPInterval, ga.GNAInterval = g.garpInterval.or(0), g.gnaInterval.or(0)
@@ -418,6 +425,17 @@ func (p *interp) vmacOf(vi *rawInstance) {
 		}
 		return
 	}
+	if c.VMAC.Name != "" {
+		if o := p.raw.vmacNames[c.VMAC.Name]; o != "" {
+			p.bad(vi.vmacPos, "vmac", "%s: %s is the interface of %s: another name is used", vi.name, c.VMAC.Name, o)
+			c.VMAC.Name = ""
+		} else {
+			if p.raw.vmacNames == nil {
+				p.raw.vmacNames = map[string]string{}
+			}
+			p.raw.vmacNames[c.VMAC.Name] = vi.name
+		}
+	}
 	if c.PromoteSecondaries && vi.vmac != nil {
 		p.bad(vi.vmacPos, "vmac", "%s: promote_secondaries is always on for virtual MACs: ignored", vi.name)
 	}
@@ -465,7 +483,7 @@ func (p *interp) trackOf(vi *rawInstance) {
 	c := vi.cfg
 	c.Track = p.refs(&vi.track)
 	for i, t := range vi.track.ifaces {
-		if t.r.Name == vi.iface.or("") && !vi.c.DontTrackPrimary && vi.iface.set() {
+		if t.r.Name == vi.iface.or("") && vi.iface.set() {
 			p.bad(t.pos, "track-own-interface", "%s: %s is the own interface and tracked anyway: ignored", vi.name, t.r.Name)
 			if c.Track.Ifaces = append(c.Track.Ifaces[:i:i], c.Track.Ifaces[i+1:]...); len(c.Track.Ifaces) == 0 {
 				c.Track.Ifaces = nil
@@ -473,7 +491,64 @@ func (p *interp) trackOf(vi *rawInstance) {
 			break
 		}
 	}
+	switch {
+	case c.Priority == 255:
+		p.weightless(vi.name, asOwner, &vi.track, &c.Track, false)
+	case vi.sg != nil && !vi.sg.weights.or(false):
+		p.weightless(vi.name, inGroup, &vi.track, &c.Track, false)
+	}
 }
+
+// weightless takes away what changes the priority, for instances whose priority must not change: address owners and members of
+// groups. Weight 0 leaves only FAULT.
+func (p *interp) weightless(who, why string, t *rawTrack, c *vrrp.TrackConfig, keep bool) {
+	if len(t.ifaces)+len(t.scripts)+len(t.files)+len(t.processes)+len(t.bfds) == 0 {
+		return
+	}
+	for _, x := range []struct {
+		raw  []rawTrackRef
+		refs *[]vrrp.TrackRef
+		what string
+		def  func(name string) int
+	}{
+		{t.ifaces, &c.Ifaces, "interface", func(string) int { return 0 }},
+		{t.scripts, &c.Scripts, "vrrp_script", func(n string) int { return p.raw.byScript[n].c.Weight }},
+		{t.files, &c.Files, "track_file", func(n string) int { return p.raw.byFile[n].c.Weight }},
+		{t.processes, &c.Processes, "vrrp_track_process", func(n string) int { return p.raw.byProcess[n].c.Weight }},
+		{t.bfds, &c.BFD, "bfd_instance", func(n string) int { return p.raw.byBFD[n].c.Weight }},
+	} {
+		var left []vrrp.TrackRef
+		for _, r := range *x.refs {
+			w := r.Weight
+			if !r.HasWeight {
+				w = x.def(r.Name)
+			}
+			if w == 0 {
+				left = append(left, r)
+				continue
+			}
+			at := Pos{}
+			for _, o := range x.raw {
+				if o.r.Name == r.Name {
+					at = o.pos
+				}
+			}
+			if keep || x.what == "interface" && why == inGroup {
+				p.bad(at, "track-weight", "%s: %s %s has a weight, which does not go with %s: weight 0 is used", who, x.what, r.Name, why)
+				r.Weight, r.HasWeight = 0, true
+				left = append(left, r)
+				continue
+			}
+			p.bad(at, "track-weight", "%s: %s %s has a weight, which does not go with %s: ignored", who, x.what, r.Name, why)
+		}
+		*x.refs = left
+	}
+}
+
+const (
+	inGroup = "a sync group"
+	asOwner = "priority 255"
+)
 
 func (p *interp) refs(t *rawTrack) vrrp.TrackConfig {
 	var c vrrp.TrackConfig
@@ -510,27 +585,41 @@ func (p *interp) interfaceOf(vi *rawInstance) bool {
 	return true
 }
 
-// checkVRIDs complains about one VRID twice on an interface, family and group.
+// checkVRIDs complains about one VRID twice on an interface, family and group, or with the same peer.
 func (p *interp) checkVRIDs() {
 	type key struct {
 		iface string
 		vrid  uint8
 		v6    bool
-		dst   string
+		to    netip.Addr // group or peer
 	}
 	seen := make(map[key]*rawInstance, len(p.raw.instances))
 	for _, vi := range p.raw.instances {
 		c := vi.cfg
-		if c == nil || c.VRID == 0 || c.Unicast {
+		if c == nil || c.VRID == 0 {
 			continue
 		}
-		k := key{c.Iface, c.VRID, c.IPv6, c.McastDst.String()}
-		if o := seen[k]; o != nil {
-			p.add(Diagnostic{Pos: vi.vrid.pos, Severity: Error, Code: "duplicate-vrid", Exit: ExitConfig, FatalAtStart: true, Opened: o.vrid.pos,
-				Message: vi.name + ": virtual_router_id " + itoa(int(c.VRID)) + " on " + c.Iface + " belongs to " + o.name})
-			continue
+		to := []netip.Addr{c.McastDst}
+		if c.Unicast {
+			to = to[:0]
+			for _, o := range c.Peers {
+				to = append(to, o.Addr)
+			}
 		}
-		seen[k] = vi
+		said := false
+		for _, a := range to {
+			k := key{c.Iface, c.VRID, c.IPv6, a}
+			o := seen[k]
+			if o == nil {
+				seen[k] = vi
+				continue
+			}
+			if o != vi && !said {
+				said = true
+				p.add(Diagnostic{Pos: vi.vrid.pos, Severity: Error, Code: "duplicate-vrid", Exit: ExitConfig, FatalAtStart: true, Opened: o.vrid.pos,
+					Message: vi.name + ": virtual_router_id " + itoa(int(c.VRID)) + " on " + c.Iface + " belongs to " + o.name})
+			}
+		}
 	}
 }
 
@@ -550,6 +639,12 @@ func (p *interp) buildGroup(sg *rawGroup) *vrrp.GroupConfig {
 		}
 	}
 	c.Track = p.refs(&sg.track)
+	for _, m := range c.Members {
+		if p.raw.byInstance[m].cfg.Priority == 255 {
+			p.weightless("sync group "+sg.name, "a member with priority 255", &sg.track, &c.Track, true)
+			break
+		}
+	}
 	c.Notify = sg.notify.c
 	c.Notify.SMTPAlert = sg.notify.smtp.or(g.smtpAlertVRRP.or(g.smtpAlert.or(false)))
 	c.Notify.PriorityFifo = sg.notify.prio.or(g.notifyPrioChanges.or(false))
@@ -595,7 +690,7 @@ func (p *interp) buildStatic(c *vrrp.Config) {
 		tg := vrrp.TrackGroup{Name: t.name}
 		for _, m := range t.members {
 			if p.raw.byInstance[m.Text] == nil {
-				p.bad(m.Pos, "track-group-undefined-member", "track_group %s: there is no vrrp_instance %s", t.name, m.Text).Suggest = p.nearestInstance(m.Text)
+				p.note(m.Pos, "track-group-undefined-member", "track_group %s: there is no vrrp_instance %s", t.name, m.Text).Suggest = p.nearestInstance(m.Text)
 				continue
 			}
 			if !p.raw.byInstance[m.Text].built {

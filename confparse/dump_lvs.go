@@ -239,11 +239,9 @@ func (d *dumper) http(c *healthcheck.Config) {
 	d.line("http_protocol", h.Protocol)
 	d.text("virtualhost", h.VirtualHost)
 	d.flag("fast_recovery", h.FastRecovery)
-	if c.Type == healthcheck.TypeSSL {
-		d.flag("enable_sni", h.EnableSNI)
-		d.text("sni_name", h.SNIName)
-		d.flag("tls_compliant", h.TLSCompliant)
-	}
+	d.flag("enable_sni", h.EnableSNI)
+	d.text("sni_name", h.SNIName)
+	d.flag("tls_compliant", h.TLSCompliant)
 	for i := range h.URLs {
 		u := &h.URLs[i]
 		d.open("url")
@@ -272,9 +270,6 @@ func (d *dumper) http(c *healthcheck.Config) {
 			}
 			d.some("regex_min_offset", r.MinOffset)
 			d.some("regex_max_offset", r.MaxOffset)
-		}
-		if c.Type == healthcheck.TypeHTTP && h.TLSCompliant && i == 0 {
-			d.line("tls_compliant")
 		}
 		d.close()
 	}

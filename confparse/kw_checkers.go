@@ -90,7 +90,7 @@ var sniRows = []Keyword{
 	{Name: "tls_compliant", Args: args(boolean().opt()), Room: roomCheck, Since: "2.2.8", Help: "end with close_notify", set: func(p *interp, u *usage) { p.ck.tls.put(u.orTrue(), u.pos()) }},
 }
 
-var httpTable = &Table{Name: "HTTP_GET", Rows: rows(connectRows, commonRows, httpRows)}
+var httpTable = &Table{Name: "HTTP_GET", Rows: rows(connectRows, commonRows, httpRows, sniRows)}
 
 var sslGetTable = &Table{Name: "SSL_GET", Rows: rows(connectRows, commonRows, httpRows, sniRows)}
 

@@ -85,7 +85,7 @@ var delaysTable = &Table{Name: "interface_up_down_delays", Item: "INTERFACE DOWN
 		d.Exit = ExitFatal
 	}
 	if len(w) < 2 {
-		p.bad(w[0].Pos, "missing-parameter", "%s needs a delay, 0..255 seconds", w[0].Text)
+		p.note(w[0].Pos, "missing-parameter", "%s needs a delay, 0..255 seconds", w[0].Text)
 		return
 	}
 	var d [2]time.Duration

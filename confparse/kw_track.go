@@ -125,7 +125,10 @@ var trackBFDTable = &Table{Name: "track_bfd", Item: trackItem, item: func(p *int
 	if !ok || p.twice(p.track.bfds, t) {
 		return
 	}
-	if p.raw.byBFD[t.r.Name] == nil {
+	if b := p.raw.byBFD[t.r.Name]; b != nil && !b.c.TellVRRP {
+		p.bad(t.pos, "track-bfd-undefined", "bfd_instance %s tells the checkers only: ignored", t.r.Name).Opened = b.pos
+		return
+	} else if b == nil {
 		p.undefined(t, "track-bfd-undefined", "bfd_instance", len(p.raw.bfds), func(i int) string { return p.raw.bfds[i].c.Name })
 		return
 	}
@@ -184,7 +187,7 @@ func enterScript(p *interp, u *usage) bool {
 	s := &rawScript{pos: u.pos()}
 	s.c.Name = u.str(0)
 	if p.raw.byScript[s.c.Name] != nil {
-		p.bad(u.at(0), "duplicate-script", "vrrp_script %s is defined a second time: ignored", s.c.Name).Opened = p.raw.byScript[s.c.Name].pos
+		p.note(u.at(0), "duplicate-script", "vrrp_script %s is defined a second time: ignored", s.c.Name).Opened = p.raw.byScript[s.c.Name].pos
 		s.drop = true
 	}
 	p.vscr = s
@@ -262,7 +265,7 @@ func leaveTrackFile(p *interp, _ *usage) {
 	p.tfile = nil
 	switch {
 	case p.raw.byFile[f.c.Name] != nil:
-		p.bad(f.pos, "track-file", "track_file %s is defined a second time: ignored", f.c.Name)
+		p.note(f.pos, "track-file", "track_file %s is defined a second time: ignored", f.c.Name)
 	case f.c.Path == "":
 		p.bad(f.pos, "track-file", "track_file %s names no file: ignored", f.c.Name)
 	default:
@@ -320,7 +323,7 @@ func leaveTrackProcess(p *interp, _ *usage) {
 	c := &t.c
 	switch {
 	case p.raw.byProcess[c.Name] != nil:
-		p.bad(t.pos, "track-process", "vrrp_track_process %s is defined a second time: ignored", c.Name)
+		p.note(t.pos, "track-process", "vrrp_track_process %s is defined a second time: ignored", c.Name)
 	case c.Path == "":
 		p.bad(t.pos, "track-process", "vrrp_track_process %s names no process: ignored", c.Name)
 	case c.HasQuorumMax && c.QuorumMax < c.Quorum && c.QuorumMax > 0:

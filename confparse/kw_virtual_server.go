@@ -261,7 +261,10 @@ func setGranularity(p *interp, u *usage) {
 		p.vs.granV4 = false
 		return
 	}
-	p.bad(u.at(0), "bad-granularity", "persistence_granularity %q: want a netmask as 255.255.255.0, or 1..128 for IPv6", s)
+	d := p.bad(u.at(0), "bad-granularity", "persistence_granularity %q: want a netmask as 255.255.255.0, or 1..128 for IPv6", s)
+	if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
+		d.Severity, d.Exit = Note, ExitNone // the reference takes any mask
+	}
 }
 
 func (p *interp) serverScript(to *field[*script.Command], u *usage) {

@@ -180,6 +180,10 @@ func leaveInstance(p *interp, _ *usage) { p.vi, p.notif, p.track = nil, nil, nil
 func setState(p *interp, u *usage) {
 	switch s := u.str(0); s {
 	case "MASTER", "BACKUP":
+		if p.vi.state.set() && p.vi.state.v != s {
+			p.bad(u.at(0), "duplicate-state", "%s: state is %s already: ignored", p.vi.name, p.vi.state.v).Opened = p.vi.state.pos
+			return
+		}
 		p.vi.state.put(s, u.at(0))
 	default:
 		p.bad(u.at(0), "unknown-state", "state %q: want MASTER or BACKUP", s).Suggest = stateLike(s)
@@ -268,6 +272,10 @@ func setNotify(f func(n *vrrp.NotifyConfig) **script.Command) func(p *interp, u 
 
 func setNotifyAny(p *interp, u *usage) {
 	n := p.notif
+	if len(n.c.Any) > 0 {
+		p.bad(u.pos(), "duplicate-script", "notify of %s is there already: ignored", n.owner)
+		return
+	}
 	c := u.command()
 	n.c.Any = append(n.c.Any, c)
 	n.uses = append(n.uses, scriptUse{what: "notify of " + n.owner, cmd: c, pos: u.at(0), unset: func() {

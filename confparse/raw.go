@@ -25,6 +25,7 @@ type rawConfig struct {
 	bfds        []*rawBFD
 	garps       []*rawGARPGroup
 	inGARPGroup map[string]bool
+	vmacNames   map[string]string // the instances by the names of their virtual MAC interfaces
 	tgroups     []*rawTrackGroup
 	servers     []*rawVS
 	vsgroups    []*rawVSGroup
