@@ -129,7 +129,8 @@ done
 for f in "$1"/*.conf; do
 	timeout 20 keepalived -t -n -l -f "$f" >/dev/null 2>&1
 	echo $?
-done`, "sh", dir)
+done
+rm -f /tmp/releve-none`, "sh", dir)
 	out, err := c.Output()
 	if err != nil {
 		t.Fatalf("run the reference: %v", err)

@@ -2,6 +2,7 @@ package confparse
 
 import (
 	"fmt"
+	"strings"
 )
 
 // interp walks a tree by the tables and collects what is written in raw blocks; complaints go to diags.
@@ -178,7 +179,13 @@ func (p *interp) unknown(t *Table, s *Statement) {
 	w := s.Words[0]
 	d := Diagnostic{Pos: w.Pos, Severity: Error, Code: "unknown-keyword", Exit: ExitConfig, Opened: p.openedAt()}
 	d.Suggest = nearest(w.Text, t.words())
+	if m := meant[w.Text]; m != "" && (m == "#" || t.has(m)) {
+		d.Suggest = m
+	}
 	switch {
+	case strings.HasPrefix(w.Text, "//") || w.Text == ";":
+		d.Suggest = "#"
+		d.Message = fmt.Sprintf("%q begins no comment: comments begin with # or !", w.Text)
 	case w.Text == "}" || w.Text == "{":
 		d.Code = "stray-brace"
 		d.Message = fmt.Sprintf("unexpected %s", w.Text)

@@ -27,7 +27,22 @@ func nearest(w string, list []string) string {
 			best, word = d, c
 		}
 	}
+	if word != "" {
+		return word
+	}
+	// A word that goes on, or stops short: `device` for dev, `proto` for protocol.
+	for _, c := range list {
+		lc := strings.ToLower(c)
+		if len(c) >= 3 && strings.HasPrefix(lw, lc) && len(c) > len(word) || len(w) >= 4 && strings.HasPrefix(lc, lw) && word == "" {
+			word = c
+		}
+	}
 	return word
+}
+
+// meant are words that people write for others that look different.
+var meant = map[string]string{
+	"ICMP_CHECK": "PING_CHECK", "lvs_id": "router_id", "//": "#", ";": "#", "lvs_weight": "weight", "check_retry": "retry", "timeout": "connect_timeout",
 }
 
 // edits is the number of insertions, deletions, replacements and swaps of neighbours between two words.

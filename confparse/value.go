@@ -318,6 +318,9 @@ func (p *interp) badNumber(k *Keyword, a *Arg, v *value, err error) {
 	if t := strings.TrimRight(v.s, ";,"); t != v.s && t != "" {
 		d.Suggest = t
 	}
+	if v.s == "=" {
+		d.Message += "; there is no = between a keyword and its value"
+	}
 }
 
 // splitCommand makes the words of a command line that stood in double quotes: blanks separate, single quotes hold together. The
