@@ -31,7 +31,7 @@ func manyServers(n int) string {
 	return b.String()
 }
 
-func loadText(t testing.TB, text string) *Source {
+func sourceOf(t testing.TB, text string) *Source {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keepalived.conf")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -45,11 +45,11 @@ func loadText(t testing.TB, text string) *Source {
 }
 
 func TestFifteenThousandInstancesAndTenThousandServersAreTaken(t *testing.T) {
-	c, d := Check(loadText(t, manyInstances(15000)), CheckOptions{NoHost: true})
+	c, d := Check(sourceOf(t, manyInstances(15000)), CheckOptions{NoHost: true})
 	if len(d) > 0 || len(c.VRRP.Instances) != 15000 {
 		t.Errorf("%d instances, diagnostics %v", len(c.VRRP.Instances), short(d[:min(len(d), 5)]))
 	}
-	c, d = Check(loadText(t, manyServers(1000)), CheckOptions{NoHost: true})
+	c, d = Check(sourceOf(t, manyServers(1000)), CheckOptions{NoHost: true})
 	n := 0
 	for _, vs := range c.LVS.VirtualServers {
 		n += len(vs.RealServers)
@@ -70,7 +70,7 @@ func BenchmarkCheck(b *testing.B) {
 		{"1000 real servers", 1000, manyServers(100)}, {"10000 real servers", 10000, manyServers(1000)},
 	} {
 		b.Run(x.name, func(b *testing.B) {
-			s := loadText(b, x.text)
+			s := sourceOf(b, x.text)
 			for b.Loop() {
 				Check(s, CheckOptions{NoHost: true})
 			}

@@ -130,7 +130,7 @@ for f in "$1"/*.conf; do
 	timeout 20 keepalived -t -n -l -f "$f" >/dev/null 2>&1
 	echo $?
 done
-rm -f /tmp/releve-none`, "sh", dir)
+rm -rf /tmp/releve-none`, "sh", dir)
 	out, err := c.Output()
 	if err != nil {
 		t.Fatalf("run the reference: %v", err)
