@@ -26,6 +26,8 @@ func onSpawner(f func()) {
 			// Scripts start with nothing blocked; the mask of this thread is what they inherit.
 			var none unix.Sigset_t
 			_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+			// A priority of the daemon (vrrp_priority, vrrp_rt_priority and their kin) is not meant for its scripts.
+			_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
 			// What this process opened closes on exec by itself; what it inherited from its starter shall too.
 			_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 			for f := range spawnCh {

@@ -218,3 +218,38 @@ func TestC5ProcessesAreFoundAsToolsLookForThem(t *testing.T) {
 		}
 	})
 }
+
+func TestPrioritiesAndAffinityOfTheProcessesButNotOfTheirScripts(t *testing.T) {
+	network(t)
+	dir := t.TempDir()
+	script := filepath.Join(dir, "s")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\ncut -d' ' -f19,40,41 /proc/self/stat >"+dir+"/script\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := foreground(t, ours(), config(t, "global_defs {\n  vrrp_priority -5\n  vrrp_rt_priority 10\n  vrrp_cpu_affinity 0\n}\n"+
+		strings.ReplaceAll(owner, "priority 255", "priority 255\n  notify_master "+script)))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	// Fields 40 and 41 of stat: the real-time priority and the policy (2: round robin).
+	tasks, _ := filepath.Glob("/proc/" + strings.TrimSpace(read("/run/vrrp.pid")) + "/task/*/stat")
+	for _, stat := range tasks {
+		f := strings.Fields(read(stat)[strings.LastIndex(read(stat), ")")+2:])
+		if f[37] != "10" || f[38] != "2" {
+			// The thread that starts scripts is the exception.
+			if f[37] != "0" || f[38] != "0" {
+				t.Errorf("%s: priority %s, policy %s", stat, f[37], f[38])
+			}
+		}
+	}
+	if s := read("/proc/" + strings.TrimSpace(read("/run/vrrp.pid")) + "/status"); !strings.Contains(s, "Cpus_allowed_list:\t0\n") {
+		t.Errorf("affinity: %s", s)
+	}
+	eventually(t, "the script has run", func() bool { return read(filepath.Join(dir, "script")) != "" })
+	if got := read(filepath.Join(dir, "script")); got != "0 0 0\n" {
+		t.Errorf("the script ran with nice value, priority and policy %q", got)
+	}
+}
+
+func read(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
+}
