@@ -3,6 +3,8 @@ package confparse
 import (
 	"os"
 	"time"
+
+	"releve/vrrp"
 )
 
 // Check gives a source its meaning: the tree is read by the keyword tables, defaults and inheritance are resolved, and what does
@@ -31,6 +33,9 @@ func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
 	for _, b := range p.raw.bfds {
 		c := b.c
 		cfg.BFD = append(cfg.BFD, &c)
+		if c.TellVRRP {
+			cfg.VRRP.BFD = append(cfg.VRRP.BFD, &vrrp.BFDConfig{Name: c.Name, Weight: c.Weight, Reverse: c.Reverse})
+		}
 	}
 	return cfg, append(tree.diags, p.diags...)
 }

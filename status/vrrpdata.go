@@ -310,7 +310,14 @@ func (t *text) tracked(c *vrrp.TrackConfig, cfg *vrrp.Config) {
 		}
 		return 0
 	})
-	list("Tracked BFDs", c.BFD, ",", func(string) int { return 0 })
+	list("Tracked BFDs", c.BFD, ",", func(name string) int {
+		for _, b := range cfg.BFD {
+			if b.Name == name {
+				return b.Weight
+			}
+		}
+		return 0
+	})
 }
 
 func (t *text) notify(n *vrrp.NotifyConfig) {

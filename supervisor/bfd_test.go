@@ -10,9 +10,9 @@ import (
 	"releve/internal/testneed"
 )
 
-// TestBFDSessionsReachTheCheckers: the BFD part speaks with the reference's, a server follows its session, and a killed BFD part costs nobody
-// anything.
-func TestBFDSessionsReachTheCheckers(t *testing.T) {
+// TestBFDSessionsReachCheckersAndInstances: the BFD part speaks with the reference's, a server and an instance follow its session, and a
+// killed BFD part costs nobody anything.
+func TestBFDSessionsReachCheckersAndInstances(t *testing.T) {
 	testneed.Need(t, "root", "netns", "nft", "ip", "keepalived")
 	network(t)
 	const ns = "rlv-s-bfd"
@@ -44,10 +44,24 @@ func TestBFDSessionsReachTheCheckers(t *testing.T) {
     }
   }
 }
+vrrp_instance VI_1 {
+  interface v0
+  virtual_router_id 51
+  priority 255
+  virtual_ipaddress {
+    10.9.0.1/24
+  }
+  track_bfd {
+    B1
+  }
+}
 `))
 	eventually(t, "it is up", d.log.has("Startup complete"))
 	if strings.Contains(nftTable(), "10.9.0.3") {
 		t.Error("the server is in before its session is up")
+	}
+	if hasVIP() {
+		t.Error("the instance is master before its session is up")
 	}
 	if err := peer.Start(); err != nil {
 		t.Fatal(err)
@@ -55,12 +69,13 @@ func TestBFDSessionsReachTheCheckers(t *testing.T) {
 	t.Cleanup(func() { peer.Process.Signal(syscall.SIGTERM); peer.Wait() })
 	in := func() bool { return strings.Contains(nftTable(), "10.9.0.3") }
 	eventually(t, "the server is in", in)
+	eventually(t, "the instance is master", hasVIP)
 	old := pidIn("/run/bfd.pid")
 	kill(t, old, syscall.SIGKILL)
 	eventually(t, "a new part runs", func() bool { p := pidIn("/run/bfd.pid"); return p != old && alive(p) })
 	eventually(t, "the session is up again", func() bool { return strings.Count(d.log.String(), "(B1) Entering Up state") == 2 })
-	if log := d.log.String(); strings.Contains(log, "Removing service") || !in() {
-		t.Errorf("the server left:\n%s", log)
+	if log := d.log.String(); strings.Contains(log, "Removing service") || strings.Contains(log, "is DOWN") || !in() || !hasVIP() {
+		t.Errorf("the server left or the instance was not master:\n%s", log)
 	}
 	dump := "/tmp/keepalived_bfd.data"
 	os.Remove(dump)
@@ -73,6 +88,16 @@ func TestBFDSessionsReachTheCheckers(t *testing.T) {
 	eventually(t, "the server is out", func() bool { return !in() })
 	sh("ip -n " + ns + " link set v1 up")
 	eventually(t, "the server is in again", in)
+	eventually(t, "the instance is master again", hasVIP)
+	old = pidIn("/run/vrrp.pid")
+	kill(t, old, syscall.SIGKILL)
+	eventually(t, "a new VRRP part is master", func() bool {
+		p := pidIn("/run/vrrp.pid")
+		return p != old && alive(p) && strings.Count(d.log.String(), "(VI_1) Entering MASTER STATE") == 3
+	})
+	peer.Process.Signal(syscall.SIGTERM)
+	eventually(t, "the instance gives up", func() bool { return !hasVIP() })
+	eventually(t, "the log says why", d.log.has("VRRP_Instance(VI_1) Tracked BFD instance B1 is DOWN"))
 	if status := d.stop(); status != 0 {
 		t.Errorf("status %d", status)
 	}

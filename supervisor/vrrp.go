@@ -83,10 +83,8 @@ func (p *vrrpPart) groupOf(name string) string {
 
 // bfd passes the states of sessions to the instances that track them.
 func (p *vrrpPart) bfd(sessions []bfdState) {
-	if e, ok := any(p.engine).(interface{ BFD(session string, up bool) }); ok {
-		for _, s := range sessions {
-			e.BFD(s.Name, s.Up)
-		}
+	for _, s := range sessions {
+		p.engine.BFD(s.Name, s.Up)
 	}
 }
 

@@ -21,6 +21,9 @@ type Config struct {
 	Files     []*FileConfig
 	Processes []*ProcessConfig
 
+	// BFD are the bfd_instances whose sessions can be tracked.
+	BFD []*BFDConfig
+
 	// StaticAddrs, StaticRoutes and StaticRules are there from start to stop, whatever the states.
 	StaticAddrs  []vip.Address
 	StaticRoutes []vip.Route
@@ -341,4 +344,11 @@ type NotifyConfig struct {
 	SMTPAlert     bool
 	NotifyDeleted bool
 	PriorityFifo  bool
+}
+
+// BFDConfig is a bfd_instance as VRRP sees it: what its session means by default. Weight 0 means FAULT while it is not up.
+type BFDConfig struct {
+	Name    string
+	Weight  int
+	Reverse bool
 }

@@ -113,6 +113,7 @@ type Engine struct {
 	advert    wire.Advert
 	packet    wire.Packet
 	objects   map[objectKey]*object
+	sessions  sessions
 	ctx       context.Context // of the watchers of objects
 	running   bool            // Run was called
 	started   bool            // instances were started
@@ -208,6 +209,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer stop()
 	e.ctx, e.running = objects, true
 	e.runObjects()
+	e.beginSessions()
 	var begin <-chan time.Time
 	if d := e.startDelay(); d > 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))

@@ -203,6 +203,7 @@ func (e *Engine) watchObjects(cfg *Config) {
 		want[objectKey{trackIface, name}] = o
 	}
 	e.wantFiles(cfg, want)
+	e.wantSessions(cfg, want)
 	for key, o := range e.objects {
 		n := want[key]
 		if n != nil && key.kind != trackIface && reflect.DeepEqual(o.from, n.from) {
