@@ -10,7 +10,7 @@ import (
 
 // idle are the keywords whose values are read, checked and carried, but on which no room acts.
 var idle = sync.OnceValue(func() map[string]bool {
-	return set(`disable_local_igmp reload_file vrrp_ipsets vrrp_iptables linkbeat_use_polling max_auto_priority min_auto_priority_delay
+	return set(`disable_local_igmp vrrp_ipsets vrrp_iptables linkbeat_use_polling max_auto_priority min_auto_priority_delay
 	nftables nftables_priority nftables_counters nftables_ifindex namespace_with_ipsets enable_dbus dbus_service_name dbus_no_interface_name
 	snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps
 	snmp_vs_stats_update_interval snmp_rs_stats_update_interval snmp_name vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier kernel_rx_buf_size
@@ -18,8 +18,8 @@ var idle = sync.OnceValue(func() map[string]bool {
 	lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force
 	process_monitor_rcv_bufs process_monitor_rcv_bufs_force set_supplementary_groups use_symlink_paths tmp_config_directory
 	vmac_prefix vmac_addr_prefix vrrp_garp_extra_if garp_extra_if garp_group interface_up_down_delays use_ipvlan linkbeat_interfaces
-	log_unknown_vrids use_vmac use_vmac_addr vmac_xmit_base track_group track_src_ip unicast_fault_no_peer vrf virtual_routes virtual_rules
-	static_routes static_rules nftables_ipvs_priority regex_stack debug hashed dynamic_interfaces`)
+	log_unknown_vrids use_vmac use_vmac_addr vmac_xmit_base track_group track_src_ip unicast_fault_no_peer 
+	 regex_stack ca debug hashed dynamic_interfaces`)
 })
 
 func set(words string) map[string]bool {
