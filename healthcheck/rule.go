@@ -27,6 +27,9 @@ type rule struct {
 	fails    int  // failures in a row, while they are retried
 }
 
+// defaultPause stands in for a delay_loop that is not set: FILE_CHECK has none, and needs one only where files cannot be watched.
+const defaultPause = 5 * time.Second
+
 // step is what follows from one result.
 type step struct {
 	Next   time.Duration // until the next attempt, counted from the end of this one (MISC_CHECK: its start)
@@ -52,6 +55,10 @@ func (r *rule) configure(cfg *Config) {
 	r.stubborn = cfg.Type == TypeSMTP
 	if cfg.Type == TypeFile || cfg.Type == TypeBFD { // told what is, not asked
 		r.retry = 0
+	}
+	if r.delayLoop <= 0 { // never round and round without a pause
+		r.delayLoop = defaultPause
+		r.downDelay = r.delayLoop
 	}
 	r.urls, r.fast = 0, false
 	if (cfg.Type == TypeHTTP || cfg.Type == TypeSSL) && cfg.HTTP != nil {

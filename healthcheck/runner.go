@@ -250,11 +250,13 @@ func (r *Runner) start(c *checker) {
 
 // arm sets the timer; the mutex is held.
 func (c *checker) arm(after time.Duration) {
-	if after > tick {
-		// On a common grid many attempts share one waking of the process.
-		if off := (time.Since(c.r.epoch) + after) % tick; off > 0 {
-			after += tick - off
-		}
+	// On a common grid many attempts share one waking of the process.
+	grid := fineGrid
+	if after >= time.Second {
+		grid = coarseGrid
+	}
+	if off := (time.Since(c.r.epoch) + after) % grid; off > 0 && after > grid {
+		after += grid - off
 	}
 	c.st.Next = time.Now().Add(after)
 	if c.timer == nil {
@@ -264,8 +266,11 @@ func (c *checker) arm(after time.Duration) {
 	}
 }
 
-// tick is the grid of the attempts' times, far finer than any delay_loop.
-const tick = 2 * time.Millisecond
+// The grids of the attempts' times, for delays under a second and others: far finer than what a delay says.
+const (
+	fineGrid   = time.Millisecond
+	coarseGrid = 10 * time.Millisecond
+)
 
 // Wait returns when all checkers that were told to end have ended. A script that does not end by itself
 // is killed after its grace.
