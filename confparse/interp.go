@@ -14,7 +14,6 @@ type interp struct {
 	diags  Diagnostics
 	// opened are the places where the blocks around the present line were opened, innermost last.
 	opened []Pos
-	inside []*Table
 	usages []*usage
 
 	// broken are the words whose quotes do not match.
@@ -134,10 +133,8 @@ func (p *interp) statement(t *Table, s *Statement) {
 		return
 	}
 	p.opened = append(p.opened, s.Block.Open)
-	p.inside = append(p.inside, k.Block)
 	p.block(k.Block, s.Block.Stmts)
 	p.opened = p.opened[:len(p.opened)-1]
-	p.inside = p.inside[:len(p.inside)-1]
 	if k.leave != nil {
 		k.leave(p, u)
 	}

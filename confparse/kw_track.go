@@ -379,7 +379,3 @@ func enterGroup(p *interp, u *usage) bool {
 }
 
 func leaveGroup(p *interp, _ *usage) { p.sg, p.notif, p.track = nil, nil, nil }
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
-}

@@ -264,9 +264,8 @@ type rawBFD struct {
 }
 
 type rawGARPGroup struct {
-	c      vrrp.GARPGroup
-	pos    Pos
-	single field[string]
+	c   vrrp.GARPGroup
+	pos Pos
 }
 
 type rawTrackGroup struct {
@@ -338,7 +337,6 @@ type rawVS struct {
 	rawCheckDefaults
 	scheduler   field[string]
 	flags       ipvs.Flags
-	flagPos     map[ipvs.Flags]flagUse
 	method      field[rawForward]
 	protocol    field[ipvs.Protocol]
 	family      field[ipvs.Family]
@@ -364,13 +362,6 @@ type rawVS struct {
 	sorryPort    bool
 	sorryMethod  field[rawForward]
 	sorryInhibit field[bool]
-}
-
-type flagUse struct {
-	name string
-	pos  Pos
-	// wrong says that the flag was written before, or for another scheduler.
-	sched string
 }
 
 // rawRS is a real_server.
