@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -91,6 +92,9 @@ func (p *parent) refusal(l *loaded) string {
 		{"net_namespace_ipvs", p.cur.cfg.LVS.NetNamespace, l.cfg.LVS.NetNamespace},
 		{"instance", old.Instance, next.Instance},
 		{"nftables_ipvs", p.cur.cfg.LVS.NFTables, l.cfg.LVS.NFTables},
+		{"nftables", old.Firewall.NFTable, next.Firewall.NFTable},
+		{"tmp_config_directory", old.TmpConfigDir, next.TmpConfigDir},
+		{"disable_local_igmp", strconv.FormatBool(old.Firewall.DisableLocalIGMP), strconv.FormatBool(next.Firewall.DisableLocalIGMP)},
 	} {
 		if c.a != c.b {
 			return fmt.Sprintf("%s cannot change from %q to %q while running", c.what, c.a, c.b)
