@@ -3,6 +3,7 @@ package supervisor
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -26,7 +27,12 @@ var wanted = []os.Signal{
 func catchSignals() <-chan os.Signal {
 	c := make(chan os.Signal, 16)
 	rest := make(chan os.Signal, 1)
+	// First those that mean something: caught together with the rest even for a moment, one of them could be lost there.
+	signal.Notify(c, wanted...)
 	for s := syscall.Signal(1); s <= 64; s++ {
+		if slices.Contains(wanted, os.Signal(s)) {
+			continue
+		}
 		switch s {
 		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGCONT: // not ours, or used by the runtime
 		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGSYS: // fatal
@@ -36,7 +42,6 @@ func catchSignals() <-chan os.Signal {
 			signal.Notify(rest, s)
 		}
 	}
-	signal.Notify(c, wanted...)
 	return c
 }
 

@@ -312,6 +312,9 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	from := in.m.State()
 	if from == machine.Master {
 		e.send(in, 0)
+		if in.sock != nil {
+			e.flush(in.sock) // the resignation leaves before the addresses do
+		}
 		e.say(in, "sent 0 priority")
 		in.stats.ReleaseMaster++
 	}
@@ -333,7 +336,6 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	if s == nil {
 		return
 	}
-	e.flush(s)
 	s.byVRID[in.cfg.VRID] = slices.DeleteFunc(s.byVRID[in.cfg.VRID], func(o *instance) bool { return o == in })
 	if !in.expect.Unicast {
 		s.leave(in.expect.Group)
