@@ -120,6 +120,8 @@ type Engine struct {
 	stopping  bool
 	unknown   uint64 // adverts of VRIDs not configured
 	nextAlarm time.Duration
+	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
+	ahead     time.Duration // how far ahead it is set now
 	readers   map[*socket]chan *batch.Reader
 }
 
@@ -149,6 +151,7 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		e.release()
 		return nil, &SetupError{Kind: NoSocket, Op: "prepare timers", Err: err}
 	}
+	e.lead = usualLead
 	e.links, e.open = e.watch.list, openSocket
 	table, err := e.links()
 	if err != nil {
@@ -226,7 +229,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case p := <-e.packets:
 			e.receive(p)
 		case <-e.alarm.C():
-			e.nextAlarm = 0
+			e.woken()
 		case f := <-e.inputs:
 			f()
 		case f := <-e.calls:
@@ -254,7 +257,16 @@ func (e *Engine) drain() {
 }
 
 // coalesce is how far ahead of its time an advert may be sent in order to share a system call.
-const coalesce = 200 * time.Microsecond
+const coalesce = 300 * time.Microsecond
+
+// usualLead is the lead before anything was learnt: a backup hears its master for months before its timer runs out the first time.
+const usualLead = 150 * time.Microsecond
+
+// A processor that has slept for longer than longSleep takes longSleepLead more to come back.
+const (
+	longSleep     = 500 * time.Millisecond
+	longSleepLead = 100 * time.Microsecond
+)
 
 // runDue steps the machines whose timers are due.
 func (e *Engine) runDue() {
@@ -288,7 +300,24 @@ func (e *Engine) settle() {
 		return
 	}
 	e.nextAlarm = next
-	e.alarm.Set(next - e.now())
+	wait := next - e.now()
+	e.ahead = e.lead
+	if e.lead > 0 && wait > longSleep {
+		e.ahead += longSleepLead
+	}
+	e.alarm.Set(wait - e.ahead)
+}
+
+// woken learns how long waking up takes and sets later alarms that much ahead, so that what is due is done when it is due. The lead
+// stays below coalesce: a quicker awakening finds the deadline within its reach.
+func (e *Engine) woken() {
+	if e.nextAlarm == 0 {
+		return
+	}
+	if late := e.now() - (e.nextAlarm - e.ahead) - (e.ahead - e.lead); late >= 0 {
+		e.lead = min(max(e.lead+(late-e.lead)/8, 0), usualLead)
+	}
+	e.nextAlarm = 0
 }
 
 func (e *Engine) flush(s *socket) {
