@@ -19,6 +19,8 @@ type setup struct {
 	cfg     *Config
 	table   map[int]*iface
 	sockets map[socketKey]*socket // opened for it
+	vmac    map[string]*iface     // by instance
+	made    []string              // VMAC interfaces made for it
 }
 
 // prepare checks cfg and opens the sockets that have is lacking, in the namespace of the calling thread. It does not touch the owner's data.
@@ -30,9 +32,11 @@ func (e *Engine) prepare(cfg *Config, have map[socketKey]bool) (_ *setup, err er
 	if err != nil {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
 	}
-	s := &setup{cfg: cfg, table: table, sockets: map[socketKey]*socket{}}
+	s := &setup{cfg: cfg, table: table, sockets: map[socketKey]*socket{}, vmac: map[string]*iface{}}
+	taken := map[string]bool{}
 	defer func() {
 		if err != nil {
+			e.vmacs.remove(s.made...)
 			for _, o := range s.sockets {
 				o.close()
 			}
@@ -48,18 +52,36 @@ func (e *Engine) prepare(cfg *Config, have map[socketKey]bool) (_ *setup, err er
 				return nil, &SetupError{Kind: NoInterface, Instance: c.Name, Op: fmt.Sprintf("place %s", a.Prefix), Iface: a.Dev, Err: errors.New("it does not exist")}
 			}
 		}
-		key := socketKey{i.index, c.IPv6}
-		if have[key] || s.sockets[key] != nil {
-			continue
-		}
-		sock, err := e.open(key, c.Iface)
-		if err != nil {
-			if se := (*SetupError)(nil); errors.As(err, &se) {
-				se.Instance = c.Name
+		keys := []socketKey{{i.index, c.IPv6}}
+		if c.VMAC != nil {
+			v, err := e.vmacs.make(c, cfg, i, taken, &s.made)
+			if err != nil {
+				return nil, &SetupError{Kind: socketErrorKind(err), Instance: c.Name, Iface: c.Iface, Op: "prepare the virtual MAC address", Err: err}
 			}
-			return nil, err
+			s.vmac[c.Name], taken[v.name] = v, true
+			if known := table[v.index]; known != nil {
+				known.up, known.mac = v.up, v.mac
+				s.vmac[c.Name] = known
+			} else {
+				table[v.index] = v
+			}
+			if !c.VMAC.XmitBase {
+				keys = append(keys, socketKey{v.index, c.IPv6})
+			}
 		}
-		s.sockets[key] = sock
+		for _, key := range keys {
+			if have[key] || s.sockets[key] != nil {
+				continue
+			}
+			sock, err := e.open(key, table[key.ifindex].name)
+			if err != nil {
+				if se := (*SetupError)(nil); errors.As(err, &se) {
+					se.Instance = c.Name
+				}
+				return nil, err
+			}
+			s.sockets[key] = sock
+		}
 	}
 	return s, nil
 }
@@ -111,7 +133,7 @@ func validate(cfg *Config) error {
 				return fail("virtual address %s is not of the family of the instance", a.Prefix)
 			}
 		}
-		k := slot{c.Iface, c.IPv6, c.VRID, c.McastDst, len(c.Peers) > 0}
+		k := slot{c.Iface, c.IPv6, c.VRID, c.McastDst, c.unicast()}
 		if o, dup := slots[k]; dup {
 			return fail("virtual_router_id %d is that of %s on the same interface", c.VRID, o)
 		}
@@ -151,7 +173,11 @@ func (e *Engine) Reload(ctx context.Context, cfg *Config) error {
 func (in *instance) same(c *InstanceConfig) bool {
 	o := in.cfg
 	return o.Iface == c.Iface && o.IPv6 == c.IPv6 && o.VRID == c.VRID && o.Version == c.Version &&
-		(len(o.Peers) > 0) == (len(c.Peers) > 0) && o.McastDst == c.McastDst
+		o.unicast() == c.unicast() && o.McastDst == c.McastDst && sameVMAC(o.VMAC, c.VMAC)
+}
+
+func sameVMAC(a, b *VMACConfig) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
 }
 
 // commit makes next the running configuration. It cannot fail.
@@ -191,7 +217,7 @@ func (e *Engine) commit(next *setup) {
 			in = nil
 		}
 		if in == nil {
-			in = e.newInstance(id, c)
+			in = e.newInstance(id, c, e.known(next.vmac[c.Name]))
 		} else {
 			delete(before, c.Name)
 			changed = append(changed, change{in, in.plan})
@@ -231,9 +257,17 @@ func (e *Engine) commit(next *setup) {
 	}
 }
 
+// known gives the owner's entry of an interface.
+func (e *Engine) known(i *iface) *iface {
+	if i == nil || e.ifaces[i.index] == nil {
+		return i
+	}
+	return e.ifaces[i.index]
+}
+
 // newInstance makes an instance in INIT and ties it to its socket.
-func (e *Engine) newInstance(id int, c *InstanceConfig) *instance {
-	in := &instance{cfg: c, ifc: byName(e.ifaces, c.Iface), faults: map[string]bool{}, weights: map[string]int{}, said: map[said]bool{}}
+func (e *Engine) newInstance(id int, c *InstanceConfig, vmac *iface) *instance {
+	in := &instance{cfg: c, ifc: byName(e.ifaces, c.Iface), vmac: vmac, faults: map[string]bool{}, weights: map[string]int{}, said: map[said]bool{}}
 	for t := range machine.Timers {
 		in.timers[t] = timer{in: in, which: t}
 	}
@@ -241,7 +275,13 @@ func (e *Engine) newInstance(id int, c *InstanceConfig) *instance {
 	in.plan = e.plan(in, new(atomic.Uint64))
 	in.m = machine.New(id, machineConfig(c, e.cfg, in.src))
 	if s := e.sockets[socketKey{in.ifc.index, c.IPv6}]; s != nil {
-		in.sock = s
+		in.sock, in.tx = s, s
+		if vmac != nil && !c.VMAC.XmitBase {
+			if t := e.sockets[socketKey{vmac.index, c.IPv6}]; t != nil {
+				in.tx = t
+				t.refs++
+			}
+		}
 		s.refs++
 		s.byVRID[c.VRID] = append(s.byVRID[c.VRID], in)
 		if !in.expect.Unicast {
@@ -312,8 +352,8 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	from := in.m.State()
 	if from == machine.Master {
 		e.send(in, 0)
-		if in.sock != nil {
-			e.flush(in.sock) // the resignation leaves before the addresses do
+		if in.tx != nil {
+			e.flush(in.tx) // the resignation leaves before the addresses do
 		}
 		e.say(in, "sent 0 priority")
 		in.stats.ReleaseMaster++
@@ -336,12 +376,16 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	if s == nil {
 		return
 	}
+	if in.tx != s {
+		in.tx.refs--
+	}
+	e.dropVMAC(in)
 	s.byVRID[in.cfg.VRID] = slices.DeleteFunc(s.byVRID[in.cfg.VRID], func(o *instance) bool { return o == in })
 	if !in.expect.Unicast {
 		s.leave(in.expect.Group)
 	}
 	s.refs--
-	in.sock = nil
+	in.sock, in.tx = nil, nil
 }
 
 // regroup builds the sync groups anew. Members that were in the same company keep their states; others settle.
@@ -385,6 +429,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 	router := map[int]bool{}
 	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
 		i := in.ifc
+		if in.vmac != nil {
+			i = in.vmac
+		}
 		if a.Dev != "" {
 			i = byName(e.ifaces, a.Dev)
 		}

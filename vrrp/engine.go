@@ -112,6 +112,7 @@ type Engine struct {
 	later     []machine.Action // for handOver
 	advert    wire.Advert
 	packet    wire.Packet
+	vmacs     *vmacs
 	objects   map[objectKey]*object
 	sessions  sessions
 	ctx       context.Context // of the watchers of objects
@@ -152,7 +153,7 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		return nil, &SetupError{Kind: NoSocket, Op: "prepare timers", Err: err}
 	}
 	e.lead = usualLead
-	e.links, e.open = e.watch.list, openSocket
+	e.links, e.open, e.vmacs = e.watch.list, openSocket, &vmacs{e.watch.handle}
 	table, err := e.links()
 	if err != nil {
 		e.release()
@@ -174,7 +175,7 @@ func newEngine(o Options) *Engine {
 		calls: make(chan func()), packets: make(chan packets, 4), inputs: make(chan func(), 64),
 		done:   make(chan struct{}),
 		byName: map[string]*instance{}, ifaces: map[int]*iface{}, sockets: map[socketKey]*socket{},
-		readers: map[*socket]chan *batch.Reader{},
+		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{},
 	}
 }
 
@@ -352,6 +353,9 @@ func (e *Engine) finish() {
 	if e.started && !e.o.KeepAtStop {
 		e.act.statics(e.staticChanges(false), nil)
 	}
+	for _, in := range e.instances {
+		e.dropVMAC(in)
+	}
 	if e.cfg.SyncDaemon != nil {
 		e.act.syncStop()
 	}
@@ -361,7 +365,7 @@ func (e *Engine) finish() {
 	}
 	clear(e.sockets)
 	if e.watch != nil {
-		e.watch.close()
+		e.watch.sock.Close()
 	}
 	e.act.end()
 }

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -235,5 +236,75 @@ func TestWhatTheLANSeesOfATakeover(t *testing.T) {
 	first := l.tshark(path, "vrrp || arp.isgratuitous", "_ws.col.Protocol")
 	if len(first) == 0 || first[0] != "VRRP" {
 		t.Errorf("the advert comes first, not %q", first[:min(1, len(first))])
+	}
+}
+
+func TestAVirtualMACCarriesTheAddressAndTheAdverts(t *testing.T) {
+	t.Parallel()
+	for _, base := range []bool{false, true} {
+		l := newLAN(t, 2)
+		stop := l.capture(1)
+		c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+		c.VMAC = &VMACConfig{XmitBase: base}
+		a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+		if out := l.run("ip -n %s -d link show vrrp.51", l.ns(1)); !strings.Contains(out, "00:00:5e:00:01:33") || !strings.Contains(out, "macvlan mode private") {
+			t.Errorf("a backup has its VMAC, too: %s", out)
+		}
+		l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
+		l.in(2, "ping -c 2 -W 2 10.9.0.100")
+		l.in(2, "ping -c 2 -W 2 10.9.0.1")
+		neigh := l.run("ip -n %s neigh show", l.ns(2))
+		mac := strings.TrimSpace(l.in(1, "cat /sys/class/net/eth0/address"))
+		if !strings.Contains(neigh, "10.9.0.100 dev eth0 lladdr 00:00:5e:00:01:33") || !strings.Contains(neigh, "10.9.0.1 dev eth0 lladdr "+mac) {
+			t.Errorf("neighbours of router 2: %s", neigh)
+		}
+		a.stop()
+		if _, err := l.try("ip -n %s link show vrrp.51", l.ns(1)); err == nil {
+			t.Error("the VMAC is still there")
+		}
+		want := "00:00:5e:00:01:33"
+		if base {
+			want = mac
+		}
+		lines := l.tshark(stop(), "vrrp", "eth.src", "ip.src", "vrrp.checksum.status")
+		for _, got := range lines {
+			if got != want+"|10.9.0.1|1" {
+				t.Errorf("advert %s, want from %s", got, want)
+			}
+		}
+		if len(lines) < 2 {
+			t.Errorf("%d adverts", len(lines))
+		}
+	}
+}
+
+func TestSignedAdvertsBetweenTwoEngines(t *testing.T) {
+	t.Parallel()
+	for _, v6 := range []bool{false, true} {
+		l := newLAN(t, 2)
+		make := func(prio uint8, key byte) *Config {
+			c := testInstance("VI_1", 51, prio, "10.9.0.100/24")
+			if v6 {
+				c = testInstance("VI_1", 51, prio, "fe80::100/64")
+				c.IPv6 = true
+			}
+			c.Version, c.AdvertInt = 3, 300*time.Millisecond
+			c.HMAC = &HMACConfig{ActiveKey: 1, Keys: []HMACKey{{ID: 1, Secret: bytes.Repeat([]byte{key}, 32)}}}
+			return &Config{Instances: []*InstanceConfig{c}}
+		}
+		a := l.start(1, make(150, 'k'), Options{})
+		b := l.start(2, make(100, 'k'), Options{})
+		l.eventually("the better one leads and is heard", 5*time.Second, func() bool {
+			return a.state("VI_1") == Master && b.state("VI_1") == Backup && b.snapshot().Instances[0].Stats.AdvertRcvd > 3
+		})
+		if r := b.snapshot().Instances[0].Stats.Rejected; r != [wire.Reasons]uint64{} {
+			t.Errorf("rejected %v", r)
+		}
+		b.stop()
+		c := l.start(2, make(100, 'x'), Options{})
+		l.eventually("another key is refused and counted", 5*time.Second, func() bool {
+			s := c.snapshot().Instances[0].Stats
+			return s.Counter("auth_ext_invalid_hmac") > 1 && s.AdvertRcvd == 0
+		})
 	}
 }

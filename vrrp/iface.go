@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -51,7 +50,7 @@ func (in *instance) virtual(a netip.Addr) bool {
 
 // forwards tells whether neighbour advertisements have to carry the router flag.
 func forwards(name string) bool {
-	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + strings.ReplaceAll(name, ".", "/") + "/forwarding")
+	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/forwarding")
 	return err == nil && len(b) > 0 && b[0] != '0'
 }
 

@@ -16,7 +16,9 @@ type instance struct {
 	m      *machine.Machine
 	group  *group
 	ifc    *iface
-	sock   *socket
+	vmac   *iface  // virtual MAC interface on ifc, nil without
+	sock   *socket // receives
+	tx     *socket // sends: sock, or the VMAC's
 	expect wire.Expect
 	src    netip.Addr
 	timers [machine.Timers]timer
@@ -113,6 +115,9 @@ func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Co
 	return mc
 }
 
+// unicast reports whether adverts go to peers and not to the group.
+func (c *InstanceConfig) unicast() bool { return c.Unicast || len(c.Peers) > 0 }
+
 // addrs are the virtual addresses of the adverts.
 func (in *instance) addrs() []netip.Addr {
 	list := make([]netip.Addr, 0, len(in.cfg.VIPs))
@@ -131,7 +136,7 @@ func (in *instance) adopt() {
 	}
 	in.expect = wire.Expect{
 		Version: uint8(c.Version), AuthType: uint8(c.Auth), Auth: c.AuthPass, Interval: c.AdvertInt,
-		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: len(c.Peers) > 0, Own: in.src,
+		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: c.unicast(), Own: in.src,
 	}
 	if c.V3ChecksumAsV2 {
 		in.expect.Checksum = wire.ChecksumAsV2

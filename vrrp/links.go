@@ -49,6 +49,9 @@ func (e *Engine) ownFaults(in *instance) {
 		return
 	}
 	e.fault(in, linkFault+in.cfg.Iface+" is down", !i.up && !in.cfg.DontTrackPrimary)
+	if in.vmac != nil {
+		e.fault(in, linkFault+in.vmac.name+" is gone", e.ifaces[in.vmac.index] == nil)
+	}
 	family := "IPv4"
 	if in.cfg.IPv6 {
 		family = "IPv6"
@@ -69,7 +72,7 @@ func ownFault(why string) bool {
 // refresh takes over what changed at an interface.
 func (e *Engine) refresh(i *iface) {
 	for _, in := range e.instances {
-		uses := in.ifc == i || slices.ContainsFunc(in.plan.frames, func(a announcement) bool { return a.ifindex == i.index })
+		uses := in.ifc == i || in.vmac == i || slices.ContainsFunc(in.plan.frames, func(a announcement) bool { return a.ifindex == i.index })
 		if !uses {
 			continue
 		}

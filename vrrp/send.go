@@ -92,7 +92,7 @@ func (in *instance) encode(prio uint8) {
 		g.n = len(g.frame)
 		o.copies = append(o.copies, g)
 	}
-	if len(c.Peers) == 0 {
+	if !c.unicast() {
 		add(in.mcast(), wire.TTL)
 	}
 	for _, p := range c.Peers {
@@ -111,7 +111,7 @@ func (in *instance) unicastTTL() uint8 {
 
 // send queues an advert, a copy for each destination, on the instance's socket.
 func (e *Engine) send(in *instance, prio uint8) {
-	s, o := in.sock, &in.out
+	s, o := in.tx, &in.out
 	if s == nil || !in.src.IsValid() {
 		return
 	}
@@ -122,12 +122,15 @@ func (e *Engine) send(in *instance, prio uint8) {
 		o.id = 1
 	}
 	in.encode(prio)
+	if len(o.copies) == 0 {
+		return // unicast without a peer: there is nobody to tell
+	}
 	if o.signer != nil {
 		g := &o.copies[0]
 		o.sig = o.signer.Append(o.sig[:0], g.frame[g.off:g.n], in.src, time.Now())
 	}
 	hops := wire.TTL
-	if len(in.cfg.Peers) > 0 {
+	if in.expect.Unicast {
 		hops = int(in.unicastTTL())
 	}
 	for i := range o.copies {
