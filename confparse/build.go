@@ -37,6 +37,10 @@ func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
 			cfg.VRRP.BFD = append(cfg.VRRP.BFD, &vrrp.BFDConfig{Name: c.Name, Weight: c.Weight, Reverse: c.Reverse})
 		}
 	}
+	if o.Lint {
+		p.lint(s)
+		cfg.places = p.places()
+	}
 	return cfg, append(tree.diags, p.diags...)
 }
 

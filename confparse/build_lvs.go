@@ -61,6 +61,9 @@ func (p *interp) buildLVS(cfg *Config) {
 			}
 			seen[d.Name] = true
 			c.VirtualServers = append(c.VirtualServers, d)
+			if p.opt.Lint {
+				p.lintServer(vs, d)
+			}
 		}
 	}
 	p.checkerSecurity()

@@ -15,6 +15,8 @@ type Config struct {
 	VRRP   vrrp.Config
 	LVS    director.Config
 	BFD    []*bfd.Config
+
+	places map[string]*instancePlaces // by instance name; with CheckOptions.Lint only
 }
 
 // HasVRRP, HasLVS and HasBFD say which children have something to do.

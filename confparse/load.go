@@ -283,6 +283,8 @@ type CheckOptions struct {
 	NoHost bool
 	// Test is -t: everything is looked at, nothing is prepared for running.
 	Test bool
+	// Lint adds what the reference accepts and an operator regrets (LintRules), and keeps the places that ComparePair points at.
+	Lint bool
 	// Machine answers questions about the machine; nil: this machine.
 	Machine *Machine
 }
