@@ -23,6 +23,13 @@ type kernel interface {
 	Close() error
 }
 
+// firewall keeps others from addresses; *vip.Firewall in real life.
+type firewall interface {
+	Deny([]netip.Addr) error
+	Allow([]netip.Addr) error
+	Close() error
+}
+
 // plan is what the actuator needs to know about an instance. It is never changed after it was made, except for term.
 type plan struct {
 	name   string
@@ -31,6 +38,7 @@ type plan struct {
 	frames []announcement
 	garp   GARPConfig
 	min    bool
+	deny   []netip.Addr // addresses that nobody may use here (no_accept)
 	// term counts changes of state. Announcements queued in an earlier term are not sent.
 	term *atomic.Uint64
 }
@@ -65,6 +73,7 @@ type job struct {
 // order of events is kept and the owner never waits.
 type actuator struct {
 	kernel kernel
+	fw     firewall // nil: no_accept is not kept
 	o      Options
 	log    *slog.Logger
 
@@ -123,7 +132,24 @@ func (a *actuator) notify(ev Event) { a.put(job{ev: &ev}) }
 // take adds the addresses of an instance.
 func (a *actuator) take(p *plan) {
 	a.say(slog.LevelInfo, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
+	a.guard(p, true)
 	a.put(job{changes: p.add, plan: p})
+}
+
+// guard denies the addresses of an instance with no_accept before they are there, or allows them after they are gone.
+func (a *actuator) guard(p *plan, deny bool) {
+	if len(p.deny) == 0 || a.fw == nil {
+		return
+	}
+	a.put(job{do: func(a *actuator) {
+		change := a.fw.Allow
+		if deny {
+			change = a.fw.Deny
+		}
+		if err := change(p.deny); err != nil {
+			a.log.Error("("+p.name+") no_accept is not kept: "+err.Error(), "instance", p.name, "err", err)
+		}
+	}})
 }
 
 // drop removes them.
@@ -132,6 +158,7 @@ func (a *actuator) drop(p *plan, loud bool) {
 		a.say(slog.LevelInfo, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
 	}
 	a.put(job{changes: p.del, plan: p})
+	a.guard(p, false)
 }
 
 // statics changes addresses that belong to no instance.

@@ -319,6 +319,10 @@ func (e *Engine) alter(in *instance, was *plan) {
 		// An address that is not configured any more cannot be there, unless somebody else put it there.
 		return
 	}
+	if !slices.Equal(was.deny, in.plan.deny) {
+		e.act.guard(was, false)
+		e.act.guard(in.plan, true)
+	}
 	if del := gone(was.del, in.plan.del); len(del) > 0 {
 		e.act.put(job{changes: del, plan: in.plan})
 	}
@@ -451,6 +455,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		if f != nil {
 			p.frames = append(p.frames, announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name})
 		}
+	}
+	if !in.cfg.Accept && in.cfg.Priority != 255 {
+		p.deny = slices.Concat(in.addrs(), in.excluded())
 	}
 	links := e.linkNames()
 	for _, r := range in.cfg.Routes {

@@ -144,6 +144,12 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare addresses", Err: err}
 	}
 	e.act = newActuator(kernel, o)
+	fw, err := vip.OpenFirewall()
+	if err != nil {
+		e.release()
+		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare the firewall", Err: err}
+	}
+	e.act.fw = fw
 	if e.watch, err = newWatcher(e.inputs, e.done); err != nil {
 		e.release()
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "watch interfaces", Err: err}
@@ -192,6 +198,11 @@ func (e *Engine) release() {
 	}
 	if e.act != nil {
 		e.act.kernel.Close()
+		if e.act.fw != nil {
+			if err := e.act.fw.Close(); err != nil {
+				e.log.Error("firewall not removed", "err", err)
+			}
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"releve/internal/testneed"
 	"releve/vrrp/vip"
 	"releve/vrrp/wire"
 )
@@ -307,4 +308,36 @@ func TestSignedAdvertsBetweenTwoEngines(t *testing.T) {
 			return s.Counter("auth_ext_invalid_hmac") > 1 && s.AdvertRcvd == 0
 		})
 	}
+}
+
+func TestNoAcceptAnswersARPAndNothingElse(t *testing.T) {
+	testneed.Need(t, "nft")
+	t.Parallel()
+	l := newLAN(t, 2)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	c.Accept = false
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
+	if _, err := l.try("ip netns exec %s ping -c 1 -W 1 10.9.0.100", l.ns(2)); err == nil {
+		t.Error("the virtual address answers")
+	}
+	if out := l.run("ip -n %s neigh show", l.ns(2)); !strings.Contains(out, "10.9.0.100 dev eth0 lladdr") {
+		t.Errorf("ARP is not answered: %s", out)
+	}
+	l.in(2, "ping -c 1 -W 2 10.9.0.1")
+	a.stop()
+	if out, _ := l.try("ip netns exec %s nft list tables", l.ns(1)); strings.Contains(out, "keepalived") {
+		t.Errorf("left behind: %s", out)
+	}
+}
+
+func TestTrackSrcIPIsAFaultWhileTheAddressIsMissing(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	c.Src, c.TrackSrcIP = netip.MustParseAddr("10.9.0.7"), true
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	l.eventually("fault", 2*time.Second, func() bool { return a.state("VI_1") == Fault })
+	l.in(1, "ip addr add 10.9.0.7/24 dev eth0")
+	l.eventually("backup", 2*time.Second, func() bool { return a.state("VI_1") == Backup })
 }

@@ -57,6 +57,10 @@ func (e *Engine) ownFaults(in *instance) {
 		family = "IPv6"
 	}
 	e.fault(in, addrFault+family+" address on "+in.cfg.Iface, !in.src.IsValid())
+	src := in.cfg.Src
+	e.fault(in, addrFault+"source address on "+in.cfg.Iface, in.cfg.TrackSrcIP && src.IsValid() &&
+		!slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr() == src }))
+	e.fault(in, addrFault+"unicast peer", in.cfg.UnicastFaultNoPeer && len(in.cfg.Peers) == 0)
 }
 
 // Beginnings of the faults that ownFaults finds, to tell them from tracked objects.
@@ -154,9 +158,7 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 			}
 		}
 	}
-	if p.Prefix.Addr().Is4() || p.Prefix.Addr().IsLinkLocalUnicast() {
-		e.refresh(i)
-	}
+	e.refresh(i)
 }
 
 // tracks reports whether the loss of an address concerns the instance.

@@ -64,7 +64,7 @@ func (e *Engine) dependencies(in *instance) []dependency {
 					if !r.HasWeight {
 						d.weight = o.weight
 					}
-					d.revers = d.revers != o.revers
+					d.revers = d.revers != (o.revers && !r.NoReverse)
 				}
 				if group && !weights && trackKind(kind) != trackFile {
 					d.weight = 0
@@ -142,11 +142,11 @@ func (e *Engine) reprioritise(in *instance) {
 	}
 }
 
-// waits reports whether an instance may not start yet: an unweighted script has not returned for the first time.
+// waits reports whether an instance may not start yet: nothing is known yet of an unweighted script or process.
 func (e *Engine) waits(in *instance) bool {
 	return slices.ContainsFunc(e.dependencies(in), func(d dependency) bool {
 		o := e.objects[d.key]
-		return o != nil && !o.known && d.weight == 0 && d.key.kind == trackScript
+		return o != nil && !o.known && d.weight == 0 && (d.key.kind == trackScript || d.key.kind == trackProcess)
 	})
 }
 
@@ -203,6 +203,7 @@ func (e *Engine) watchObjects(cfg *Config) {
 		want[objectKey{trackIface, name}] = o
 	}
 	e.wantFiles(cfg, want)
+	e.wantProcesses(cfg, want)
 	e.wantSessions(cfg, want)
 	for key, o := range e.objects {
 		n := want[key]
@@ -256,6 +257,8 @@ func (e *Engine) runObjects() {
 			})
 		case FileConfig:
 			e.runFile(ctx, key, o, c)
+		case ProcessConfig:
+			e.runProcess(ctx, key, o, c)
 		}
 	}
 }
