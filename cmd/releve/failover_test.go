@@ -218,9 +218,10 @@ func TestIPVSConnectionSurvivesItsDirector(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPair(t)
-			if m, b := p.daemon(t, 0), p.daemon(t, 1); !strings.Contains(m, "master sync daemon (mcast=eth1, syncid=7") || !strings.Contains(b, "backup sync daemon (mcast=eth1, syncid=7") {
-				t.Fatalf("sync daemons: d1 has %s, d2 has %s", m, b)
-			}
+			until(t, "each director's sync daemon has its role", func() bool {
+				return strings.Contains(p.daemon(t, 0), "master sync daemon (mcast=eth1, syncid=7") &&
+					strings.Contains(p.daemon(t, 1), "backup sync daemon (mcast=eth1, syncid=7")
+			})
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			conn, err := p.client.Dial(ctx, "tcp", "10.0.1.10:80")
