@@ -2,5 +2,5 @@
 
 package supervisor_test
 
-// raceDetector says that the tests run with -race: the daemon is built with it too.
+// raceDetector says that the tests run with -race: with RELEVE_RACE_DAEMON set the daemon is built with it too.
 const raceDetector = false
