@@ -231,9 +231,12 @@ func (e *Engine) commit(next *setup) {
 			e.remove(in, before)
 		}
 	}
-	e.instances = list
+	e.instances, e.vips = list, map[netip.Addr]bool{}
 	for id, in := range list {
 		in.m.ID = id
+		for _, a := range slices.Concat(in.addrs(), in.excluded()) {
+			e.vips[a] = true
+		}
 	}
 	e.regroup(next.cfg)
 	e.watchObjects(next.cfg)

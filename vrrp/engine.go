@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -106,6 +107,7 @@ type Engine struct {
 	groups    []*group
 	byName    map[string]*instance
 	ifaces    map[int]*iface
+	vips      map[netip.Addr]bool // virtual addresses of all instances
 	sockets   map[socketKey]*socket
 	dirty     []*socket
 	actions   []machine.Action

@@ -158,7 +158,9 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 			}
 		}
 	}
-	e.refresh(i)
+	if !e.vips[p.Prefix.Addr()] { // nothing depends on virtual addresses, and there may be thousands of them
+		e.refresh(i)
+	}
 }
 
 // tracks reports whether the loss of an address concerns the instance.
