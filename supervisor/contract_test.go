@@ -64,7 +64,7 @@ func TestC9AConfigurationTestBesideARunningDaemonDoesNotDisturbIt(t *testing.T) 
 	both(t, func(t *testing.T, w which) {
 		conf := config(t, owner)
 		d := foreground(t, w, conf)
-		eventually(t, "it is master", hasVIP)
+		eventually(t, "it is master", func() bool { return hasVIP() && strings.Contains(d.log.String(), "Entering MASTER STATE") })
 		log := d.log.String()
 		if out, err := exec.Command(w.path, "-t", "-f", conf).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
