@@ -80,6 +80,7 @@ type actuator struct {
 	mu      sync.Mutex
 	queue   []job
 	dropped int
+	held    int // more jobs of the same moment are coming
 	ended   bool
 	wake    chan struct{}
 
@@ -115,6 +116,28 @@ func (a *actuator) put(j job) {
 	}
 	a.queue = append(a.queue, j)
 	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hold and letGo enclose jobs that belong to one moment: none of them is begun before the last one is known, so that what can be done
+// together is.
+func (a *actuator) hold() {
+	a.mu.Lock()
+	a.held++
+	a.mu.Unlock()
+}
+
+func (a *actuator) letGo() {
+	a.mu.Lock()
+	a.held--
+	work := len(a.queue) > 0
+	a.mu.Unlock()
+	if !work {
+		return
+	}
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -214,19 +237,22 @@ func (a *actuator) run() {
 	var spare []job
 	for {
 		a.mu.Lock()
-		work := a.queue
-		a.queue = spare[:0]
+		var work []job
+		if a.held == 0 {
+			// The two buffers change places; the taken one is filled again only after it has been worked off.
+			work = a.queue
+			a.queue, spare = spare, work[:0]
+		}
 		dropped := a.dropped
 		a.dropped = 0
-		ended := a.ended
+		ended := a.ended && len(a.queue) == 0
 		a.mu.Unlock()
 		if dropped > 0 {
 			a.log.Warn(fmt.Sprintf("%d log lines dropped, too many at once", dropped))
 		}
-		a.work(work)
-		clear(work)
-		spare = work
 		if len(work) > 0 {
+			a.work(work)
+			clear(work)
 			continue
 		}
 		wait, pending := a.pace()

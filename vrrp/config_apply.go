@@ -187,6 +187,8 @@ func (e *Engine) commit(next *setup) {
 	}
 	oldStatics := e.staticChanges(false)
 	e.settle()
+	e.act.hold()
+	defer e.act.letGo()
 	old := e.cfg
 	if old == nil {
 		oldStatics = nil

@@ -308,7 +308,11 @@ func (e *Engine) settle() {
 		e.flush(s)
 	}
 	e.dirty = e.dirty[:0]
-	e.handOver()
+	if len(e.later) > 0 {
+		e.act.hold()
+		e.handOver()
+		e.act.letGo()
+	}
 	next, ok := e.sched.next()
 	if !ok || next == e.nextAlarm {
 		return
