@@ -84,7 +84,8 @@ type actuator struct {
 	ended   bool
 	wake    chan struct{}
 
-	paced map[int]*pacer // by interface, of this goroutine
+	paced    map[int]*pacer // by interface, of this goroutine
+	settings settings
 }
 
 // pacer spaces announcements on an interface (vrrp_garp_interval).
@@ -104,7 +105,7 @@ type paced struct {
 const maxQueue = 20000
 
 func newActuator(k kernel, o Options) *actuator {
-	return &actuator{kernel: k, o: o, log: o.Log, wake: make(chan struct{}, 1), paced: map[int]*pacer{}}
+	return &actuator{kernel: k, o: o, log: o.Log, wake: make(chan struct{}, 1), paced: map[int]*pacer{}, settings: settings{where: &place{}}}
 }
 
 func (a *actuator) put(j job) {

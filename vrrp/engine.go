@@ -126,6 +126,12 @@ type Engine struct {
 	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
 	ahead     time.Duration // how far ahead it is set now
 	readers   map[*socket]chan *batch.Reader
+
+	place       place       // not changed after New
+	attaching   bool        // reattach is under way
+	attachAgain bool        // and has to begin anew
+	serial      int         // counts the interfaces that went
+	removed     map[int]int // their indices, with the number
 }
 
 // New checks cfg against the machine, opens the sockets in the network namespace of the calling thread and changes nothing else.
@@ -146,6 +152,11 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare addresses", Err: err}
 	}
 	e.act = newActuator(kernel, o)
+	if e.place, err = openPlace(); err != nil {
+		e.release()
+		return nil, &SetupError{Kind: NoSocket, Op: "prepare", Err: err}
+	}
+	e.act.settings.where = &e.place
 	fw, err := vip.OpenFirewall()
 	if err != nil {
 		e.release()
@@ -168,7 +179,7 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
 	}
 	e.ifaces = table
-	next, err := e.prepare(cfg, nil)
+	next, err := e.prepare(cfg, haves{}, false)
 	if err != nil {
 		e.release()
 		return nil, err
@@ -183,7 +194,7 @@ func newEngine(o Options) *Engine {
 		calls: make(chan func()), packets: make(chan packets, 4), inputs: make(chan func(), 64),
 		done:   make(chan struct{}),
 		byName: map[string]*instance{}, ifaces: map[int]*iface{}, sockets: map[socketKey]*socket{},
-		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{},
+		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{}, removed: map[int]int{},
 	}
 }
 
@@ -206,6 +217,7 @@ func (e *Engine) release() {
 			}
 		}
 	}
+	e.place.close()
 }
 
 // now is the time since the epoch, by the monotonic clock.
@@ -371,7 +383,8 @@ func (e *Engine) finish() {
 		e.act.statics(e.staticChanges(false), nil)
 	}
 	for _, in := range e.instances {
-		e.dropVMAC(in)
+		e.dropVMACs(in, footing{})
+		e.releaseSettings(in)
 	}
 	if e.cfg.SyncDaemon != nil {
 		e.act.syncStop()

@@ -152,7 +152,8 @@ func (w *watcher) run() {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 			continue
 		case errors.Is(err, unix.ENOBUFS):
-			// Updates are missing: everything is read again.
+			// Updates are missing: everything is read again. What still waits is older than that and would undo it.
+			w.discard()
 			if !pass(w.onLost) {
 				return
 			}
@@ -166,6 +167,16 @@ func (w *watcher) run() {
 			if !w.message(m, pass) {
 				return
 			}
+		}
+	}
+}
+
+// discard throws away what waits on the socket.
+func (w *watcher) discard() {
+	var buf [16]byte
+	for range 1 << 16 {
+		if _, _, err := unix.Recvfrom(w.sock.GetFd(), buf[:], unix.MSG_DONTWAIT); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+			return
 		}
 	}
 }

@@ -12,17 +12,22 @@ import (
 
 // instance is a running vrrp_instance. Its fields are the owner's.
 type instance struct {
-	cfg    *InstanceConfig
-	m      *machine.Machine
-	group  *group
-	ifc    *iface
-	vmac   *iface  // virtual MAC interface on ifc, nil without
-	sock   *socket // receives
-	tx     *socket // sends: sock, or the VMAC's
-	expect wire.Expect
-	src    netip.Addr
-	timers [machine.Timers]timer
-	stats  Stats
+	cfg   *InstanceConfig
+	m     *machine.Machine
+	group *group
+	ifc   *iface
+	vmac  *iface // virtual MAC interface on ifc, nil without
+	// addrVMACs are the virtual MAC interfaces of single addresses, route what packets to the first peer start from.
+	addrVMACs map[vmacPlace]*iface
+	route     netip.Addr
+	sock      *socket // receives
+	tx        *socket // sends: sock, or the VMAC's
+	expect    wire.Expect
+	src       netip.Addr
+	joined    netip.Addr // the group that the socket is in
+	holds     bool       // settings of the kernel
+	timers    [machine.Timers]timer
+	stats     Stats
 
 	// faults are the reasons for FAULT that hold now; weights what tracked objects add to the priority.
 	faults  map[string]bool
@@ -140,8 +145,14 @@ func (in *instance) excluded() []netip.Addr {
 func (in *instance) adopt() {
 	c := in.cfg
 	in.src = c.Src
-	if !in.src.IsValid() && in.ifc != nil {
+	switch {
+	case in.src.IsValid():
+	case c.VMAC != nil && c.VMAC.IPVlanAddr.IsValid():
+		in.src = c.VMAC.IPVlanAddr.Addr()
+	case in.ifc != nil && c.Iface != "":
 		in.src = in.ifc.primary(c.IPv6, in)
+	default:
+		in.src = in.route
 	}
 	in.expect = wire.Expect{
 		Version: uint8(c.Version), AuthType: uint8(c.Auth), Auth: c.AuthPass, Interval: c.AdvertInt,

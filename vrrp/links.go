@@ -42,25 +42,38 @@ func (e *Engine) fault(in *instance, why string, on bool) {
 	}
 }
 
-// ownFaults looks at what every instance depends on: its interface and an address to send from.
+// ownFaults looks at what every instance depends on: its interface and an address to send from. What is wrong now is set before what
+// is not any more is cleared, so that an instance that exchanges one fault for another does not recover in between.
 func (e *Engine) ownFaults(in *instance) {
-	i := in.ifc
-	if i == nil {
-		return
-	}
-	e.fault(in, linkFault+in.cfg.Iface+" is down", !i.up && !in.cfg.DontTrackPrimary)
-	if in.vmac != nil {
-		e.fault(in, linkFault+in.vmac.name+" is gone", e.ifaces[in.vmac.index] == nil)
-	}
+	i, c, dev := in.ifc, in.cfg, in.cfg.device()
+	missing := dev != "" && i == nil
 	family := "IPv4"
-	if in.cfg.IPv6 {
+	if c.IPv6 {
 		family = "IPv6"
 	}
-	e.fault(in, addrFault+family+" address on "+in.cfg.Iface, !in.src.IsValid())
-	src := in.cfg.Src
-	e.fault(in, addrFault+"source address on "+in.cfg.Iface, in.cfg.TrackSrcIP && src.IsValid() &&
-		!slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr() == src }))
-	e.fault(in, addrFault+"unicast peer", in.cfg.UnicastFaultNoPeer && len(in.cfg.Peers) == 0)
+	at := ""
+	if dev != "" {
+		at = " on " + dev
+	}
+	faults := [...]struct {
+		why string
+		on  bool
+	}{
+		{linkFault + dev + " is missing", missing},
+		{linkFault + dev + " is down", i != nil && !i.up && !c.DontTrackPrimary},
+		{linkFault + "of the virtual MAC address is missing", !missing && c.ownVMAC() && in.vmac == nil},
+		{addrFault + family + " address" + at, !missing && !in.src.IsValid()},
+		{addrFault + "source address" + at, i != nil && c.TrackSrcIP && c.Src.IsValid() &&
+			!slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr() == c.Src })},
+		{addrFault + "unicast peer", c.UnicastFaultNoPeer && len(c.Peers) == 0},
+	}
+	for _, on := range []bool{true, false} {
+		for _, f := range faults {
+			if f.on == on {
+				e.fault(in, f.why, on)
+			}
+		}
+	}
 }
 
 // Beginnings of the faults that ownFaults finds, to tell them from tracked objects.
@@ -76,8 +89,7 @@ func ownFault(why string) bool {
 // refresh takes over what changed at an interface.
 func (e *Engine) refresh(i *iface) {
 	for _, in := range e.instances {
-		uses := in.ifc == i || in.vmac == i || slices.ContainsFunc(in.plan.frames, func(a announcement) bool { return a.ifindex == i.index })
-		if !uses {
+		if in.ifc != i && in.vmac != i && !in.uses(i.index) {
 			continue
 		}
 		src := in.src
@@ -94,45 +106,107 @@ func (e *Engine) refresh(i *iface) {
 	}
 }
 
-// onLink is a new or changed interface, or one that is gone.
+// onLink is a new or changed interface, or one that is gone. A renamed one is gone under its old name and new under the other.
 func (e *Engine) onLink(st iface, removed bool) {
 	i := e.ifaces[st.index]
-	if removed {
-		st.up = false
-		if i == nil {
-			return
-		}
-	}
-	if i == nil {
-		e.ifaces[st.index] = &st
-		if key := (objectKey{trackIface, st.name}); e.objects[key] != nil {
-			e.onObject(key, st.up, 0, "interface "+st.name)
+	switch {
+	case removed:
+		if i != nil {
+			e.linkGone(i)
 		}
 		return
+	case i == nil:
+		e.linkNew(&st)
+		return
+	case i.name != st.name:
+		st.addrs = i.addrs
+		e.act.say(slog.LevelInfo, fmt.Sprintf("Interface %s is called %s now", i.name, st.name), slog.String("iface", st.name))
+		e.linkGone(i)
+		e.linkNew(&st)
+		return
 	}
-	mac := slices.Equal(i.mac, st.mac)
-	was := i.up
-	i.up, i.name, i.mac = st.up, st.name, st.mac
-	if was != i.up {
-		word := "down"
-		if i.up {
-			word = "up"
+	if !slices.Equal(i.mac, st.mac) {
+		i.mac = st.mac
+		e.newMAC(i)
+	}
+	e.carrier(i, st.up)
+}
+
+// linkGone is an interface that does not exist any more.
+func (e *Engine) linkGone(i *iface) {
+	e.carrier(i, false)
+	delete(e.ifaces, i.index)
+	e.serial++
+	e.removed[i.index] = e.serial
+	again := false
+	for _, in := range e.instances {
+		own := in.vmac == i
+		for _, v := range in.addrVMACs {
+			own = own || v == i
 		}
-		e.act.say(slog.LevelInfo, fmt.Sprintf("Netlink reports %s %s", i.name, word), slog.String("iface", i.name))
+		if own || in.ifc == i || in.uses(i.index) {
+			e.lose(in, i)
+		}
+		again = again || own && in.ifc != nil
 	}
-	if removed {
-		delete(e.ifaces, st.index)
+	if again { // a virtual MAC interface that somebody took away is made again
+		e.reattach()
 	}
-	if !mac {
-		for _, in := range e.instances {
-			in.plan = e.plan(in, in.plan.term)
+}
+
+// uses reports whether something of the instance is on an interface.
+func (in *instance) uses(index int) bool {
+	return slices.ContainsFunc(in.plan.add, func(c vip.Change) bool { return c.Route == nil && c.Rule == nil && c.Index == index })
+}
+
+// linkNew is an interface that appeared.
+func (e *Engine) linkNew(i *iface) {
+	up := i.up
+	i.up = false
+	e.ifaces[i.index] = i
+	delete(e.removed, i.index)
+	e.carrier(i, up)
+	if e.wanting(i.name) {
+		e.reattach()
+	}
+}
+
+// newMAC is an interface with another hardware address. Neighbours of a master learn it at once.
+func (e *Engine) newMAC(i *iface) {
+	for _, in := range e.instances {
+		if !in.uses(i.index) {
+			continue
+		}
+		in.plan = e.plan(in, in.plan.term)
+		if in.m.State() == machine.Master {
+			e.announce(in, machine.Takeover)
 		}
 	}
-	if was != i.up || !mac {
-		e.refresh(i)
+}
+
+// carrier is the state of an interface's link as the kernel reports it.
+func (e *Engine) carrier(i *iface, up bool) {
+	if i.up == up {
+		return
 	}
-	if key := (objectKey{trackIface, i.name}); was != i.up && e.objects[key] != nil {
-		e.onObject(key, i.up, 0, "interface "+i.name)
+	i.up = up
+	word := "down"
+	if up {
+		word = "up"
+	}
+	e.act.say(slog.LevelInfo, fmt.Sprintf("Netlink reports %s %s", i.name, word), slog.String("iface", i.name))
+	e.refresh(i)
+	if key := (objectKey{trackIface, i.name}); e.objects[key] != nil {
+		e.onObject(key, up, 0, "interface "+i.name)
+	}
+}
+
+// meet adds interfaces that preparations have found or made and that the watcher has not reported yet.
+func (e *Engine) meet(next *setup) {
+	for index, i := range next.table {
+		if e.ifaces[index] == nil && e.removed[index] <= next.serial {
+			e.linkNew(i)
+		}
 	}
 }
 
@@ -242,7 +316,9 @@ func (e *Engine) reclaim() {
 			inUse[c.Index] = true
 			wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
 		}
-		inUse[in.ifc.index] = true
+		if in.ifc != nil {
+			inUse[in.ifc.index] = true
+		}
 	}
 	for _, c := range e.staticChanges(true) {
 		wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true

@@ -113,7 +113,7 @@ func fakeEngine(t *testing.T, cfg *Config, o Options) (*Engine, *diary) {
 			return 0, nil
 		}}, nil
 	}
-	next, err := e.prepare(cfg, nil)
+	next, err := e.prepare(cfg, haves{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func steady(t testing.TB, n int) *Engine {
 	e.open = func(key socketKey, _ string) (*socket, error) {
 		return &socket{key: key, fd: -1, groups: map[netip.Addr]int{}, send: func(w *batch.Writer) (int, error) { w.Reset(); return 0, nil }}, nil
 	}
-	next, err := e.prepare(cfg, nil)
+	next, err := e.prepare(cfg, haves{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

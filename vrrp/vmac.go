@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -17,33 +18,38 @@ import (
 // answers ARP for them and sends the adverts; with vmac_xmit_base the base interface sends. Adverts are received on the base
 // interface in any case, so group memberships stay there.
 
-// vmacMAC is 00:00:5e:00:01:VRID, 00:00:5e:00:02:VRID for IPv6.
-func vmacMAC(c *InstanceConfig) net.HardwareAddr {
-	if c.VMAC.MAC != [6]byte{} {
+// vmacMAC is 00:00:5e:00:01:VRID, 00:00:5e:00:02:VRID for IPv6, or what the file says for the instance's own.
+func vmacMAC(c *InstanceConfig, v6 bool) net.HardwareAddr {
+	if c.VMAC != nil && c.VMAC.MAC != [6]byte{} && v6 == c.IPv6 {
 		return c.VMAC.MAC[:]
 	}
 	family := byte(1)
-	if c.IPv6 {
+	if v6 {
 		family = 2
 	}
 	return net.HardwareAddr{0, 0, 0x5e, 0, family, c.VRID}
 }
 
-// vmacNames are the names that an instance's VMAC may have, best first.
-func vmacNames(c *InstanceConfig, cfg *Config) []string {
-	if c.VMAC.Name != "" {
+// vmacNames are the names that a VMAC of an instance may have, best first: its own, or one for single addresses.
+func vmacNames(c *InstanceConfig, cfg *Config, v6, own bool) []string {
+	if own && c.VMAC.Name != "" {
 		return []string{c.VMAC.Name}
 	}
 	prefix := cfg.VMACPrefix
+	if !own && cfg.VMACAddrPrefix != "" {
+		prefix = cfg.VMACAddrPrefix
+	}
 	if prefix == "" {
 		prefix = "vrrp"
 	}
 	names := []string{fmt.Sprintf("%s.%d", prefix, c.VRID)}
-	if c.IPv6 {
+	if v6 {
 		names = append(names, fmt.Sprintf("%s6.%d", prefix, c.VRID))
 	}
-	for i := 1; i < 8; i++ {
-		names = append(names, fmt.Sprintf("%s%d.%d", prefix, 10*i, c.VRID))
+	for i := 1; i < 256; i++ {
+		if i != 4 && i != 6 {
+			names = append(names, fmt.Sprintf("%s%d.%d", prefix, i, c.VRID))
+		}
 	}
 	return names
 }
@@ -53,23 +59,24 @@ type vmacs struct{ h *netlink.Handle }
 
 // make gives the VMAC of an instance. One that a predecessor left is used if it is what would have been made. The name of an
 // interface made now is added to made.
-func (v *vmacs) make(c *InstanceConfig, cfg *Config, base *iface, taken map[string]bool, made *[]string) (*iface, error) {
-	mac := vmacMAC(c)
-	for _, name := range vmacNames(c, cfg) {
+func (v *vmacs) make(c *InstanceConfig, cfg *Config, base *iface, mac net.HardwareAddr, own bool, taken map[string]bool, made *[]string) (*iface, error) {
+	v6 := mac[4] == 2 && mac[2] == 0x5e || own && c.IPv6
+	ipvlan := own && c.VMAC.IPVlan
+	for _, name := range vmacNames(c, cfg, v6, own) {
 		if taken[name] {
 			continue
 		}
 		old, err := v.h.LinkByName(name)
-		if err == nil && !v.fits(old, c, base, mac) {
+		if err == nil && !fits(old, ipvlan, base, mac) {
 			continue
 		}
 		if err != nil {
-			if err := v.add(name, c, base, mac); err != nil {
+			if err := v.add(name, c, base, mac, ipvlan); err != nil {
 				return nil, err
 			}
 			*made = append(*made, name)
 		}
-		if err := v.prepare(name, c, base); err != nil {
+		if err := v.prepare(name, c, base, v6, own); err != nil {
 			return nil, err
 		}
 		l, err := v.h.LinkByName(name)
@@ -82,25 +89,25 @@ func (v *vmacs) make(c *InstanceConfig, cfg *Config, base *iface, taken map[stri
 	return nil, errors.New("no free name for the VMAC interface")
 }
 
-func (v *vmacs) fits(l netlink.Link, c *InstanceConfig, base *iface, mac net.HardwareAddr) bool {
+func fits(l netlink.Link, ipvlan bool, base *iface, mac net.HardwareAddr) bool {
 	a := l.Attrs()
 	if a.ParentIndex != base.index {
 		return false
 	}
-	if c.VMAC.IPVlan {
+	if ipvlan {
 		return l.Type() == "ipvlan"
 	}
 	return l.Type() == "macvlan" && slices.Equal(a.HardwareAddr, mac)
 }
 
-func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.HardwareAddr) error {
+func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.HardwareAddr, ipvlan bool) error {
 	a := netlink.NewLinkAttrs()
 	a.Name, a.ParentIndex = name, base.index
-	if c.VMAC.HasGroup {
+	if c.VMAC != nil && c.VMAC.HasGroup {
 		a.Group = uint32(c.VMAC.Group)
 	}
 	var l netlink.Link
-	if c.VMAC.IPVlan {
+	if ipvlan {
 		flag := map[string]netlink.IPVlanFlag{"private": netlink.IPVLAN_FLAG_PRIVATE, "vepa": netlink.IPVLAN_FLAG_VEPA}[c.VMAC.IPVlanMode]
 		l = &netlink.IPVlan{LinkAttrs: a, Mode: netlink.IPVLAN_MODE_L2, Flag: flag}
 	} else {
@@ -113,11 +120,11 @@ func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.Hardwar
 	return nil
 }
 
-// prepare sets what keeps VMAC and base apart: each answers ARP for its own addresses only, nothing is filtered for coming in by
-// the other one, and the VMAC makes up no addresses of its own.
-func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface) error {
+// prepare sets what keeps VMAC and base apart, as far as it concerns the VMAC: it answers ARP for its own addresses only, nothing is
+// filtered for coming in by the base interface, it makes up no addresses of its own, and an address that goes takes no others along.
+func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own bool) error {
 	sysctl("ipv6", name, "addr_gen_mode", "1")
-	if c.IPv6 {
+	if v6 {
 		sysctl("ipv6", name, "accept_ra", "0")
 		sysctl("ipv6", name, "dad_transmits", "0")
 	} else if !slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr().Is6() }) {
@@ -126,13 +133,7 @@ func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface) error {
 	sysctl("ipv4", name, "rp_filter", "0")
 	sysctl("ipv4", name, "accept_local", "1")
 	sysctl("ipv4", name, "arp_ignore", "1")
-	if !c.VMAC.IPVlan {
-		sysctl("ipv4", base.name, "arp_ignore", "1")
-		sysctl("ipv4", base.name, "arp_filter", "1")
-		// Answers from a virtual address leave by the base interface. Its ARP requests must not name that address as sender, or
-		// the neighbours learn the wrong MAC for it.
-		sysctl("ipv4", base.name, "arp_announce", "2")
-	}
+	sysctl("ipv4", name, "promote_secondaries", "1")
 	l, err := v.h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("read interface %s: %w", name, err)
@@ -140,17 +141,26 @@ func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface) error {
 	if err := v.h.LinkSetUp(l); err != nil {
 		return fmt.Errorf("set interface %s up: %w", name, err)
 	}
-	if !c.IPv6 || c.VMAC.XmitBase {
+	give := func(a netip.Addr, bits int, pref int, scope int) error {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}, Scope: scope}
+		if a.Is6() {
+			addr.Flags, addr.PreferedLft, addr.ValidLft = unix.IFA_F_NODAD, pref, forever
+		}
+		if err := v.h.AddrReplace(l, addr); err != nil {
+			return fmt.Errorf("give %s to %s: %w", a, name, err)
+		}
+		return nil
+	}
+	if p := c.VMAC; own && p.IPVlan && p.IPVlanAddr.IsValid() {
+		return give(p.IPVlanAddr.Addr(), p.IPVlanAddr.Bits(), forever, unix.RT_SCOPE_UNIVERSE)
+	}
+	if !v6 || own && c.VMAC.XmitBase {
 		return nil
 	}
 	// The source of its adverts: the base interface's link-local address, deprecated so that nobody else takes it.
 	for _, p := range base.addrs {
-		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-			addr := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD, PreferedLft: 0, ValidLft: forever, Scope: unix.RT_SCOPE_LINK}
-			if err := v.h.AddrReplace(l, addr); err != nil {
-				return fmt.Errorf("give %s to %s: %w", p.Addr(), name, err)
-			}
-			break
+		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr() == p.Addr() }) {
+			return give(p.Addr(), 64, 0, unix.RT_SCOPE_LINK)
 		}
 	}
 	return nil
@@ -173,15 +183,26 @@ func (v *vmacs) remove(names ...string) {
 	}
 }
 
-// dropVMAC takes an instance's VMAC away once what is queued before has been done.
-func (e *Engine) dropVMAC(in *instance) {
-	if in.vmac == nil {
-		return
+// dropVMACs takes an instance's virtual MAC interfaces away, but for those of keep, once what is queued before has been done.
+func (e *Engine) dropVMACs(in *instance, keep footing) {
+	drop := func(i *iface) {
+		if i == nil || keep.own != nil && keep.own.index == i.index {
+			return
+		}
+		for _, k := range keep.addrs {
+			if k.index == i.index {
+				return
+			}
+		}
+		name, links := i.name, e.vmacs
+		e.act.put(job{do: func(a *actuator) {
+			a.log.Info("Removing VMAC interface " + name)
+			links.remove(name)
+		}})
 	}
-	name, links := in.vmac.name, e.vmacs
-	in.vmac = nil
-	e.act.put(job{do: func(a *actuator) {
-		a.log.Info("Removing VMAC interface " + name)
-		links.remove(name)
-	}})
+	drop(in.vmac)
+	for _, i := range in.addrVMACs {
+		drop(i)
+	}
+	in.vmac, in.addrVMACs = nil, nil
 }

@@ -1,0 +1,114 @@
+package vrrp
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"releve/vrrp/vip"
+)
+
+// plan collects what the actuator needs for an instance.
+func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
+	p := &plan{name: in.cfg.Name, garp: in.cfg.GARP, min: e.cfg.MinGARP, term: term}
+	router := map[int]bool{}
+	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
+		i := e.ifaceOf(in, &a)
+		if i == nil {
+			continue
+		}
+		p.both(vip.Change{Index: i.index, Addr: a})
+		if a.Prefix.Addr().Is6() {
+			if _, known := router[i.index]; !known {
+				router[i.index] = forwards(i.name)
+			}
+		}
+		f, err := frameFor(i.mac, a.Prefix.Addr(), router[i.index])
+		if err != nil {
+			e.act.say(slog.LevelError, fmt.Sprintf("(%s) %v", in.cfg.Name, err))
+		}
+		if f != nil {
+			p.frames = append(p.frames, announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name})
+		}
+	}
+	if !in.cfg.Accept && in.cfg.Priority != 255 {
+		p.deny = slices.Concat(in.addrs(), in.excluded())
+	}
+	links := e.linkNames()
+	for _, r := range in.cfg.Routes {
+		if r.Dev == "" && len(r.NextHops) == 0 && in.cfg.Iface != "" {
+			r.Dev = in.cfg.Iface
+		}
+		p.both(vip.Change{Route: &r, Links: links})
+	}
+	for _, r := range in.cfg.Rules {
+		p.both(vip.Change{Rule: &r, Links: links})
+	}
+	slices.Reverse(p.del)
+	return p
+}
+
+// ifaceOf is the interface that an address belongs on; nil if that is not there.
+func (e *Engine) ifaceOf(in *instance, a *vip.Address) *iface {
+	if at, ok := in.cfg.addrVMAC(a); ok {
+		return in.addrVMACs[at]
+	}
+	switch {
+	case a.Dev != "" && (a.Dev != in.cfg.Iface || !a.UseVMAC):
+		return byName(e.ifaces, a.Dev)
+	case in.cfg.ownVMAC():
+		return in.vmac
+	case in.cfg.Iface == "":
+		return byName(e.ifaces, e.cfg.DefaultIface)
+	}
+	return in.ifc
+}
+
+// both adds c to what is added, and its removal to what is removed.
+func (p *plan) both(c vip.Change) {
+	p.del = append(p.del, c)
+	c.Add = true
+	p.add = append(p.add, c)
+}
+
+// linkNames is the table of interfaces for routes and rules.
+func (e *Engine) linkNames() vip.Links {
+	l := vip.Links{Index: map[string]int{}, Table: map[string]uint32{}}
+	for _, i := range e.ifaces {
+		l.Index[i.name] = i.index
+		if i.table != 0 {
+			l.Table[i.name] = i.table
+		}
+	}
+	return l
+}
+
+// staticChanges are the static addresses, routes and rules as additions or, in reverse order, as removals.
+func (e *Engine) staticChanges(add bool) []vip.Change {
+	if e.cfg == nil {
+		return nil
+	}
+	var p plan
+	for _, a := range e.cfg.StaticAddrs {
+		dev := a.Dev
+		if dev == "" {
+			dev = e.cfg.DefaultIface
+		}
+		if i := byName(e.ifaces, dev); i != nil {
+			p.both(vip.Change{Index: i.index, Addr: a})
+		}
+	}
+	links := e.linkNames()
+	for _, r := range e.cfg.StaticRoutes {
+		p.both(vip.Change{Route: &r, Links: links})
+	}
+	for _, r := range e.cfg.StaticRules {
+		p.both(vip.Change{Rule: &r, Links: links})
+	}
+	if add {
+		return p.add
+	}
+	slices.Reverse(p.del)
+	return p.del
+}
