@@ -142,6 +142,7 @@ func (p *interp) buildInstance(vi *rawInstance) bool {
 	c.DownTimerAdverts = vi.downTimerAdverts.or(g.downTimerAdverts.or(3))
 	c.LowerPrioNoAdvert = vi.lowerPrio.or(g.lowerPrioNoAdvert.or(c.Strict))
 	c.HigherPrioSendAdvert = vi.higherPrio.or(g.higherPrioSendAdvert.or(false))
+	c.HigherPrioQuiet = !c.HigherPrioSendAdvert && (vi.higherPrio.set() || g.higherPrioSendAdvert.set())
 	c.OwnerIgnoreAdverts = vi.ownerIgnore.or(g.ownerIgnoreAdverts.or(c.Strict))
 	c.V3ChecksumAsV2 = vi.v3ChecksumAsV2.or(g.v3ChecksumAsV2.or(false))
 	c.Accept = vi.accept.or(!c.Strict || c.Priority == 255)

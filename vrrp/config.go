@@ -171,10 +171,12 @@ type InstanceConfig struct {
 	OldUnicastChecksum   bool
 	LowerPrioNoAdvert    bool
 	HigherPrioSendAdvert bool
-	OwnerIgnoreAdverts   bool
-	TimerExpiredBackup   bool
-	DontTrackPrimary     bool
-	NativeIPv6           bool
+	// HigherPrioQuiet is `higher_prio_send_advert off`, written out: not a word when giving way, even if two masters may have met.
+	HigherPrioQuiet    bool
+	OwnerIgnoreAdverts bool
+	TimerExpiredBackup bool
+	DontTrackPrimary   bool
+	NativeIPv6         bool
 	// OldUnicastChecksumNever is `old_unicast_checksum never`: an old checksum is not taken over from a peer.
 	OldUnicastChecksumNever bool
 	// TimerExpiredPrio is the highest priority of the others for timer_expired_backup, default 254.

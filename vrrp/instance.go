@@ -106,6 +106,7 @@ func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Co
 		NoPreempt:   c.NoPreempt, PreemptDelay: c.PreemptDelay,
 		LowerPrioNoAdvert:    c.LowerPrioNoAdvert || c.Strict,
 		HigherPrioSendAdvert: c.HigherPrioSendAdvert,
+		LastWord:             !c.HigherPrioQuiet && !c.Strict,
 		OwnerIgnoreAdverts:   c.OwnerIgnoreAdverts,
 		TimerExpiredBackup:   c.TimerExpiredBackup,
 		Addr:                 src,
@@ -192,7 +193,7 @@ func (e *Engine) receive(p packets) {
 		if p.sock.key.v6 {
 			e.packet.Src = p.r.Source(i)
 			e.packet.TTL, e.packet.Dst = p.r.IPv6Info(i)
-			e.packet.Data = p.r.Data(i)
+			e.packet.Data, e.packet.ID = p.r.Data(i), 0
 		} else if r := e.packet.ParseIPv4(p.r.Data(i)); r != wire.Accepted {
 			e.unknown++
 			continue
@@ -247,7 +248,7 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 				clear(in.said)
 			}
 		}
-		e.step(in, machine.Event{Kind: machine.Heard, Now: now, Src: e.packet.Src, Prio: e.advert.Priority, Interval: e.advert.Interval})
+		e.step(in, machine.Event{Kind: machine.Heard, Now: now, Src: e.packet.Src, Prio: e.advert.Priority, Interval: e.advert.Interval, First: e.packet.ID == 1})
 	}
 }
 

@@ -37,8 +37,12 @@ type Config struct {
 
 	LowerPrioNoAdvert    bool
 	HigherPrioSendAdvert bool
-	OwnerIgnoreAdverts   bool
-	TimerExpiredBackup   bool
+	// LastWord makes a master that gives way to another master say so by an advert of its own priority, as HigherPrioSendAdvert does,
+	// unless the other's advert is its first: of two masters that meet, as after a healed partition, the better one may be the first
+	// to speak, and would never learn that there was another one whose hosts have to be told of it.
+	LastWord           bool
+	OwnerIgnoreAdverts bool
+	TimerExpiredBackup bool
 
 	// Addr is the own primary address, which decides between two masters of equal priority.
 	Addr netip.Addr
@@ -172,6 +176,7 @@ type Event struct {
 	Src      netip.Addr
 	Prio     uint8
 	Interval time.Duration
+	First    bool // Heard: the advert is the first that its sender's instance ever sent
 }
 
 // ActionKind is what has to be done.

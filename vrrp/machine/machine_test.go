@@ -112,6 +112,12 @@ func heard3(prio uint8, every time.Duration) Event {
 	return Event{Kind: Heard, Prio: prio, Src: netip.MustParseAddr("10.0.0.9"), Interval: every}
 }
 
+func first(prio uint8) Event {
+	ev := heard(prio, "10.0.0.9")
+	ev.First = true
+	return ev
+}
+
 const ms = time.Millisecond
 
 var own = netip.MustParseAddr("10.0.0.5")
@@ -179,6 +185,10 @@ func TestScenarios(t *testing.T) {
 			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
 		{"higher_prio_send_advert sends one more", v2(100, func(c *Config) { c.HigherPrioSendAdvert = true }), []in{{0, 0, start}, {4000 * ms, 0, heard(150, "10.0.0.1")}}, 7600 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"of two masters that meet the worse one says that it was there", v2(100, func(c *Config) { c.LastWord = true }), []in{{0, 0, start}, {4000 * ms, 0, heard(150, "10.0.0.1")}}, 4100 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"but not to one that has only now become master for the first time", v2(100, func(c *Config) { c.LastWord = true }), []in{{0, 0, start}, {4000 * ms, 0, first(150)}}, 4100 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
 		{"RFC 3768 6.4.3: of two equal masters the lower address gives way", v2(100), []in{{0, 0, start}, {4000 * ms, 0, heard(100, "10.0.0.9")}}, 7600 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
 		{"of two equal masters the higher address answers and announces", v2(100), []in{{0, 0, start}, {4000 * ms, 0, heard(100, "10.0.0.1")}}, 9100 * ms,

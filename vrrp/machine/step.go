@@ -140,9 +140,7 @@ func (m *Machine) heardAsMaster(ev Event, out []Action) []Action {
 		if ev.Prio == m.prio {
 			why = HigherAddr
 		}
-		if m.cfg.HigherPrioSendAdvert {
-			out = append(out, Action{Kind: Send, M: m, Prio: m.prio})
-		}
+		out = m.lastWords(ev, out)
 		out = append(out, Action{Kind: Say, M: m, Why: why, Src: ev.Src, Prio: ev.Prio})
 		m.learn(ev.Interval)
 		return m.leave(out, Backup, why, ev)
@@ -161,6 +159,22 @@ func (m *Machine) heardAsMaster(ev Event, out []Action) []Action {
 		}
 	}
 	return append(out, Action{Kind: NotifyLower, M: m, State: Master, Src: ev.Src, Prio: ev.Prio})
+}
+
+// lastWords are the adverts with which a master, and the masters of its group, tell the better router that they were there. The RFCs
+// let a master give way without a word, and so does the reference; then the better one announces the addresses only if the worse
+// one's advert happened to be the first, and the hosts on the other side of a healed partition keep the wrong address.
+func (m *Machine) lastWords(ev Event, out []Action) []Action {
+	members := []*Machine{m}
+	if m.group != nil {
+		members = m.others(members)
+	}
+	for _, o := range members {
+		if o.state == Master && (o.cfg.HigherPrioSendAdvert || o.cfg.LastWord && !ev.First) {
+			out = append(out, Action{Kind: Send, M: o, Prio: o.prio})
+		}
+	}
+	return out
 }
 
 // dueAsBackup: the master is silent. A process that was stopped for longer than the down timer knows nothing about the master,

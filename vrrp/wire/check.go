@@ -10,7 +10,8 @@ import (
 type Packet struct {
 	Data     []byte // from the VRRP header on
 	Src, Dst netip.Addr
-	TTL      int // TTL or hop limit; -1 if the socket did not tell
+	TTL      int    // TTL or hop limit; -1 if the socket did not tell
+	ID       uint16 // of the IPv4 header: the first advert of an instance has 1; zero over IPv6
 }
 
 // ParseIPv4 takes a packet of a raw IPv4 socket apart. Data aliases b.
@@ -26,6 +27,7 @@ func (p *Packet) ParseIPv4(b []byte) Reason {
 	p.Src = netip.AddrFrom4([4]byte(b[12:16]))
 	p.Dst = netip.AddrFrom4([4]byte(b[16:20]))
 	p.TTL = int(b[8])
+	p.ID = binary.BigEndian.Uint16(b[4:])
 	p.Data = b[hl:total]
 	return Accepted
 }

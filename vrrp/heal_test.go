@@ -1,0 +1,40 @@
+package vrrp
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTwoMastersThatMeetLeaveNoNeighbourBehind heals partitions at random moments: whichever master speaks first, the better one announces
+// the address, so that the hosts that knew the worse one follow at once and not when their caches expire.
+func TestTwoMastersThatMeetLeaveNoNeighbourBehind(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 3)
+	engine := func(i int, prio uint8) *node {
+		c := testInstance("VI_1", 51, prio, "10.9.0.100/24")
+		c.Version, c.AdvertInt = 3, 200*time.Millisecond
+		c.GARP.Delay = 0 // the first burst has to do
+		return l.start(i, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	}
+	a, b := engine(1, 100), engine(2, 150)
+	l.in(3, "sysctl -qw net.ipv4.neigh.eth0.locktime=0")
+	mac := func(i int) string { return strings.TrimSpace(l.in(i, "cat /sys/class/net/eth0/address")) }
+	mine, theirs := mac(1), mac(2)
+	knows := func(mac string) bool {
+		out, _ := l.try("ip -n %s neigh show 10.9.0.100 dev eth0", l.ns(3))
+		return strings.Contains(out, mac)
+	}
+	l.eventually("the better one is master", 6*time.Second, func() bool { return b.state("VI_1") == Master && a.state("VI_1") == Backup })
+	for round := range 8 {
+		l.run("ip link set %s nomaster", l.port(2))
+		l.eventually("two masters", 4*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
+		l.run("ip -n %s neigh replace 10.9.0.100 lladdr %s dev eth0 nud reachable", l.ns(3), mine)
+		time.Sleep(rand.N(200 * time.Millisecond)) // any moment between two adverts
+		l.run("ip link set %s master %s", l.port(2), l.bridge())
+		l.eventually("one master", 4*time.Second, func() bool { return a.state("VI_1") == Backup && !l.has(1, "10.9.0.100") })
+		l.eventually(fmt.Sprintf("the host follows in round %d", round), 2*time.Second, func() bool { return knows(theirs) })
+	}
+}
