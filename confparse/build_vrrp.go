@@ -20,7 +20,7 @@ func (p *interp) buildVRRP(cfg *Config) {
 	c.VMACPrefix = g.vmacPrefix.or("vrrp")
 	c.VMACAddrPrefix = g.vmacAddrPrefix.or(c.VMACPrefix)
 	c.LogUnknownVRIDs = g.logUnknownVRIDs
-	c.Linkbeat = r.linkbeat
+	c.Linkbeat, c.LinkbeatPolling = r.linkbeat, g.g.LinkbeatUsePolling
 	if len(r.delays) > 0 {
 		c.IfaceDelays = r.delays
 	}

@@ -43,6 +43,8 @@ type Config struct {
 	IfaceDelays map[string]IfaceDelay
 	// Linkbeat is linkbeat_interfaces: the interfaces whose link is polled.
 	Linkbeat []Linkbeat
+	// LinkbeatPolling is the keyword linkbeat_use_polling: the interfaces of all instances are polled.
+	LinkbeatPolling bool
 	// GARPGroups are the garp_groups: interfaces that share one pause between gratuitous ARPs.
 	GARPGroups []GARPGroup
 	// TrackGroups are the instances that go to FAULT when a static address, route or rule of the group is gone for good.

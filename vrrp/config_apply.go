@@ -105,6 +105,7 @@ func (e *Engine) commit(next *setup) {
 	}
 	e.regroup(next.cfg)
 	e.watchObjects(next.cfg)
+	e.pollLinks()
 	for _, ch := range changed {
 		e.alter(ch.in, ch.old)
 	}

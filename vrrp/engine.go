@@ -127,6 +127,7 @@ type Engine struct {
 	ahead     time.Duration // how far ahead it is set now
 	readers   map[*socket]chan *batch.Reader
 
+	beats       beats
 	place       place       // not changed after New
 	attaching   bool        // reattach is under way
 	attachAgain bool        // and has to begin anew
@@ -239,6 +240,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.ctx, e.running = objects, true
 	e.runObjects()
 	e.beginSessions()
+	e.pollLinks()
 	var begin <-chan time.Time
 	if d := e.startDelay(); d > 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -22,10 +23,15 @@ type iface struct {
 	index int
 	name  string
 	mac   net.HardwareAddr
-	up    bool // administratively up and with carrier
+	up    bool // administratively up and with carrier, as far as that is believed
+	admin bool // administratively up
+	told  bool // up as the kernel reported it last
+	wants bool // what up becomes when delayed goes off
 	addrs []netip.Prefix
 	kind  string // of the link, such as veth or macvlan
 	table uint32 // of a VRF
+
+	delayed *time.Timer // of interface_up_down_delays
 }
 
 // primary is the address that adverts come from: the first IPv4 address, or the IPv6 link-local one, that is not virtual.
@@ -111,7 +117,9 @@ func (w *watcher) list() (map[int]*iface, error) {
 func linkState(l netlink.Link) iface {
 	a := l.Attrs()
 	i := iface{index: a.Index, name: a.Name, mac: a.HardwareAddr, kind: l.Type(),
-		up: a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0}
+		admin: a.RawFlags&unix.IFF_UP != 0}
+	i.up = i.admin && a.RawFlags&unix.IFF_RUNNING != 0
+	i.told = i.up
 	if v, ok := l.(*netlink.Vrf); ok {
 		i.table = v.Table
 	}

@@ -129,12 +129,13 @@ func (e *Engine) onLink(st iface, removed bool) {
 		i.mac = st.mac
 		e.newMAC(i)
 	}
-	e.carrier(i, st.up)
+	i.admin = st.admin
+	e.carrier(i, st.up, false)
 }
 
 // linkGone is an interface that does not exist any more.
 func (e *Engine) linkGone(i *iface) {
-	e.carrier(i, false)
+	e.carrier(i, false, true)
 	delete(e.ifaces, i.index)
 	e.serial++
 	e.removed[i.index] = e.serial
@@ -162,10 +163,10 @@ func (in *instance) uses(index int) bool {
 // linkNew is an interface that appeared.
 func (e *Engine) linkNew(i *iface) {
 	up := i.up
-	i.up = false
+	i.up, i.told = false, false
 	e.ifaces[i.index] = i
 	delete(e.removed, i.index)
-	e.carrier(i, up)
+	e.carrier(i, up, true)
 	if e.wanting(i.name) {
 		e.reattach()
 	}
@@ -181,23 +182,6 @@ func (e *Engine) newMAC(i *iface) {
 		if in.m.State() == machine.Master {
 			e.announce(in, machine.Takeover)
 		}
-	}
-}
-
-// carrier is the state of an interface's link as the kernel reports it.
-func (e *Engine) carrier(i *iface, up bool) {
-	if i.up == up {
-		return
-	}
-	i.up = up
-	word := "down"
-	if up {
-		word = "up"
-	}
-	e.act.say(slog.LevelInfo, fmt.Sprintf("Netlink reports %s %s", i.name, word), slog.String("iface", i.name))
-	e.refresh(i)
-	if key := (objectKey{trackIface, i.name}); e.objects[key] != nil {
-		e.onObject(key, up, 0, "interface "+i.name)
 	}
 }
 

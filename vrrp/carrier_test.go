@@ -1,0 +1,82 @@
+package vrrp
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"releve/vrrp/track"
+)
+
+func TestAShortLossOfTheLinkIsForgivenALongOneIsNot(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, IfaceDelays: map[string]IfaceDelay{"eth0": {Down: 1500 * time.Millisecond, Up: 500 * time.Millisecond}}}, Options{})
+	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
+	l.run("ip link set %s down", l.port(1))
+	l.eventually("the kernel reports the loss", 2*time.Second, func() bool { return a.log.has("Netlink reports eth0 down") })
+	l.run("ip link set %s up", l.port(1))
+	l.eventually("and the return", 2*time.Second, func() bool { return a.log.has("Netlink reports eth0 up") })
+	if s := a.snapshot().Instances[0]; s.State != Master || slices.ContainsFunc(s.History, func(h Transition) bool { return h.To == Fault }) {
+		t.Errorf("state %s, history %v", s.State, s.History)
+	}
+	l.run("ip link set %s down", l.port(1))
+	begin := time.Now()
+	l.eventually("fault", 4*time.Second, func() bool { return a.state("VI_1") == Fault })
+	if d := time.Since(begin); d < time.Second {
+		t.Errorf("fault after %s, want the delay to pass", d)
+	}
+	l.run("ip link set %s up", l.port(1))
+	l.eventually("master again", 8*time.Second, func() bool { return a.state("VI_1") == Master })
+}
+
+func TestThePolledLinkCounts(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, Linkbeat: []Linkbeat{{Iface: "eth0", Method: track.MII}}}, Options{})
+	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
+	if !a.log.has("(eth0): using ETHTOOL polling") {
+		t.Error("nothing is said about veth having no MII")
+	}
+	l.run("ip link set %s down", l.port(1))
+	l.eventually("fault", 4*time.Second, func() bool { return a.state("VI_1") == Fault })
+	if !a.log.has("Linkbeat reports eth0 down") {
+		t.Error("it was not polling that found it")
+	}
+	l.run("ip link set %s up", l.port(1))
+	l.eventually("master again", 8*time.Second, func() bool { return a.state("VI_1") == Master })
+	err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.run("ip link set %s down", l.port(1))
+	l.eventually("fault without polling", 4*time.Second, func() bool { return a.state("VI_1") == Fault })
+}
+
+func TestLinksAreAskedInEveryWayTheDriverKnows(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	for _, up := range []bool{true, false} {
+		if !up {
+			l.run("ip link set %s down", l.port(1))
+		}
+		l.inNamespace(1, func() {
+			b, err := track.OpenLinkbeat()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer b.Close()
+			for method, want := range map[string]string{track.Ethtool: track.Ethtool, track.Ioctl: track.Ioctl, "": track.Ethtool} {
+				if got, used, err := b.Probe("eth0", method); err != nil || got != up || used != want {
+					t.Errorf("%q: %v by %s, %v; want %v by %s", method, got, used, err, up, want)
+				}
+			}
+			if _, _, err := b.Probe("none", ""); err == nil {
+				t.Error("an interface that does not exist could be asked")
+			}
+		})
+	}
+}
