@@ -110,7 +110,9 @@ func (e *Engine) commit(next *setup) {
 		e.alter(ch.in, ch.old)
 	}
 	e.closeIdle()
+	e.watchLosses()
 	if e.started {
+		e.staticsBack()
 		e.act.statics(gone(oldStatics, e.staticChanges(false)), e.staticChanges(true))
 		for _, in := range e.instances {
 			if in.m.State() == machine.Init {

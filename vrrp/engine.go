@@ -128,11 +128,14 @@ type Engine struct {
 	readers   map[*socket]chan *batch.Reader
 
 	beats       beats
-	place       place       // not changed after New
-	attaching   bool        // reattach is under way
-	attachAgain bool        // and has to begin anew
-	serial      int         // counts the interfaces that went
-	removed     map[int]int // their indices, with the number
+	routes      *routeWatcher
+	wanted      map[vip.Key][]wanted // routes and rules that are watched
+	broken      map[string]string    // static things that could not be put back, with their track_group
+	place       place                // not changed after New
+	attaching   bool                 // reattach is under way
+	attachAgain bool                 // and has to begin anew
+	serial      int                  // counts the interfaces that went
+	removed     map[int]int          // their indices, with the number
 }
 
 // New checks cfg against the machine, opens the sockets in the network namespace of the calling thread and changes nothing else.
@@ -195,7 +198,7 @@ func newEngine(o Options) *Engine {
 		calls: make(chan func()), packets: make(chan packets, 4), inputs: make(chan func(), 64),
 		done:   make(chan struct{}),
 		byName: map[string]*instance{}, ifaces: map[int]*iface{}, sockets: map[socketKey]*socket{},
-		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{}, removed: map[int]int{},
+		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{}, removed: map[int]int{}, broken: map[string]string{},
 	}
 }
 
@@ -241,6 +244,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.runObjects()
 	e.beginSessions()
 	e.pollLinks()
+	e.watchLosses()
 	var begin <-chan time.Time
 	if d := e.startDelay(); d > 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))
@@ -398,6 +402,9 @@ func (e *Engine) finish() {
 	clear(e.sockets)
 	if e.watch != nil {
 		e.watch.sock.Close()
+	}
+	if e.routes != nil {
+		e.routes.sock.Close()
 	}
 	e.act.end()
 }

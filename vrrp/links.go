@@ -150,6 +150,7 @@ func (e *Engine) linkGone(i *iface) {
 		}
 		again = again || own && in.ifc != nil
 	}
+	e.staticGone(i.name)
 	if again { // a virtual MAC interface that somebody took away is made again
 		e.reattach()
 	}
@@ -210,6 +211,7 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 		return
 	}
 	if !added && e.started {
+		e.staticLost(p)
 		for _, in := range e.instances {
 			if in.m.State() == machine.Master && in.tracks(i.index, p.Prefix) {
 				e.check(in, p)

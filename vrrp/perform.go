@@ -123,7 +123,7 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 	case machine.FaultOver:
 		return "fault is over"
 	case machine.AddressGone:
-		return "virtual address was removed by somebody else"
+		return "virtual address, route or rule was removed by somebody else"
 	case machine.Stopping:
 		return "stop"
 	}

@@ -1,0 +1,119 @@
+package vip
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Key is what the kernel tells routes and rules apart by, as far as it matters here.
+type Key struct {
+	Rule        bool
+	Family, TOS uint8
+	Table       uint32
+	Priority    uint32
+	Dst, Src    netip.Prefix
+}
+
+// ip6RtPrioUser is the metric of an IPv6 route without one (include/net/ip6_route.h).
+const ip6RtPrioUser = 1024
+
+// ParseKey reads the body of RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE or RTM_DELRULE. struct rtmsg and struct fib_rule_hdr have the same
+// layout, and the attributes used here have the same numbers but for the priority.
+func ParseKey(typ uint16, b []byte) (Key, bool) {
+	if len(b) < unix.SizeofRtMsg {
+		return Key{}, false
+	}
+	k := Key{Family: b[0], TOS: b[3], Table: uint32(b[4])}
+	if k.Family != unix.AF_INET && k.Family != unix.AF_INET6 {
+		return k, false
+	}
+	prio, table := uint16(unix.RTA_PRIORITY), uint16(unix.RTA_TABLE)
+	if typ == unix.RTM_NEWRULE || typ == unix.RTM_DELRULE {
+		k.Rule, prio, table = true, nl.FRA_PRIORITY, nl.FRA_TABLE
+	}
+	dst, src := int(b[1]), int(b[2])
+	any := netip.IPv4Unspecified()
+	if k.Family == unix.AF_INET6 {
+		any = netip.IPv6Unspecified()
+	}
+	k.Dst, k.Src = netip.PrefixFrom(any, dst), netip.PrefixFrom(any, src)
+	for b = b[unix.SizeofRtMsg:]; len(b) >= 4; {
+		n, t := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&^unix.NLA_F_NESTED
+		if n < 4 || n > len(b) {
+			return k, false
+		}
+		v := b[4:n]
+		switch {
+		case t == unix.RTA_DST || t == unix.RTA_SRC:
+			if a, ok := netip.AddrFromSlice(v); ok {
+				if t == unix.RTA_DST {
+					k.Dst = netip.PrefixFrom(a, dst)
+				} else {
+					k.Src = netip.PrefixFrom(a, src)
+				}
+			}
+		case t == table && len(v) == 4:
+			k.Table = binary.NativeEndian.Uint32(v)
+		case t == prio && len(v) == 4:
+			k.Priority = binary.NativeEndian.Uint32(v)
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	if !k.Rule && k.Family == unix.AF_INET6 && k.Priority == 0 {
+		k.Priority = ip6RtPrioUser
+	}
+	return k, k.Dst.IsValid() && k.Src.IsValid()
+}
+
+// Key is what a route or rule will be known by; false for addresses, and for what cannot be built as its interface is missing.
+func (c *Change) Key() (Key, bool) {
+	var b []byte
+	var err error
+	switch {
+	case c.Rule != nil:
+		b, err = c.Rule.request(true, c.Links, 0)
+	case c.Route != nil:
+		b, err = c.Route.request(true, c.Links, 0)
+	default:
+		return Key{}, false
+	}
+	if err != nil {
+		return Key{}, false
+	}
+	return ParseKey(binary.NativeEndian.Uint16(b[4:]), b[unix.NLMSG_HDRLEN:])
+}
+
+// Tracked reports whether the loss of what is added counts.
+func (c *Change) Tracked() bool {
+	switch {
+	case c.Rule != nil:
+		return !c.Rule.NoTrack
+	case c.Route != nil:
+		return !c.Route.NoTrack
+	}
+	return !c.Addr.NoTrack
+}
+
+// TrackGroup is the track_group of a static address, route or rule.
+func (c *Change) TrackGroup() string {
+	switch {
+	case c.Rule != nil:
+		return c.Rule.TrackGroup
+	case c.Route != nil:
+		return c.Route.TrackGroup
+	}
+	return c.Addr.TrackGroup
+}
+
+// Port is the netlink port number: notifications of changes made here carry it.
+func (k *Kernel) Port() uint32 {
+	if sa, err := unix.Getsockname(k.rt); err == nil {
+		if n, ok := sa.(*unix.SockaddrNetlink); ok {
+			return n.Pid
+		}
+	}
+	return 0
+}
