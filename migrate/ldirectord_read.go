@@ -1,0 +1,190 @@
+package migrate
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ldValue is a setting of ldirectord.cf.
+type ldValue struct {
+	Origin
+	text string
+}
+
+// ldVirtual is a virtual server of ldirectord.cf with its indented lines.
+type ldVirtual struct {
+	ldValue
+	v6    bool
+	set   map[string]ldValue
+	reals []ldValue
+}
+
+// ldFile is ldirectord.cf.
+type ldFile struct {
+	set      map[string]ldValue
+	virtuals []*ldVirtual
+}
+
+// The keys that ldirectord knows: in the file, and in a virtual server.
+var (
+	ldGlobal = strings.Fields(`checktimeout connecttimeout negotiatetimeout checkinterval checkcount failurecount fallback fallback6 fallbackcommand
+		autoreload callback logfile execute fork supervised quiescent readdquiescent emailalert emailalertfreq emailalertstatus emailalertfrom cleanstop smtp
+		maintenancedir timeout`)
+	ldLocal = strings.Fields(`request receive checktype checkcommand checktimeout connecttimeout negotiatetimeout checkcount failurecount checkinterval
+		checkport login passwd database secret load scheduler persistent schedflags netmask protocol ops service httpmethod virtualhost fallback fallback6
+		fallbackcommand quiescent emailalert emailalertfreq emailalertstatus monitorfile cleanstop smtp servicename comment`)
+	ldSecret = []string{"login", "passwd", "database", "secret"}
+)
+
+// parseLdirectord reads ldirectord.cf.
+func parseLdirectord(in Input, r *report) (*ldFile, error) {
+	f := &ldFile{set: map[string]ldValue{}}
+	var v *ldVirtual
+	for i, raw := range strings.Split(string(in.Text), "\n") {
+		raw = strings.TrimSuffix(raw, "\r")
+		if strings.HasPrefix(strings.TrimSpace(raw), "#") {
+			continue
+		}
+		text := strings.ReplaceAll(raw, "\t", "    ")
+		inside := v != nil && strings.HasPrefix(text, "    ")
+		if cut := strings.IndexByte(text, '#'); cut >= 0 && inside {
+			text = text[:cut]
+		}
+		if strings.TrimSpace(text) == "" {
+			v = nil
+			continue
+		}
+		key, value, _ := strings.Cut(strings.TrimSpace(text), "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		o := Origin{in.Name, i + 1, shown(text)}
+		if slices.Contains(ldSecret, key) {
+			o.Text = key + " = (not shown)"
+			if in.Mode.Perm()&0o077 != 0 && (key == "passwd" || key == "secret") {
+				r.fault(o, "chmod 600 "+in.Name+", and change the password", "mode %#o lets others read a password", in.Mode.Perm())
+			}
+		}
+		val := ldValue{o, value}
+		switch {
+		case !inside && text[0] == ' ':
+			r.fault(o, "indent the lines of a virtual server by 4 spaces or a tab, without an empty line between", "an indented line that belongs to no virtual server")
+		case !inside && (key == "virtual" || key == "virtual6"):
+			v = &ldVirtual{val, key == "virtual6", map[string]ldValue{}, nil}
+			f.virtuals = append(f.virtuals, v)
+		case !inside && slices.Contains(ldGlobal, key):
+			v = nil
+			f.set[key] = val
+		case inside && (key == "real" || key == "real6"):
+			if (key == "real6") != v.v6 {
+				r.fault(o, "", "%s in a virtual server of the other family", key)
+				continue
+			}
+			v.reals = append(v.reals, val)
+		case inside && slices.Contains(ldLocal, key):
+			v.set[key] = val
+		default:
+			r.fault(o, nearestOf(key, append(slices.Clone(ldGlobal), ldLocal...)), "%q is not a key of ldirectord.cf in this place: ldirectord stops at it", shown(key))
+			if !inside {
+				v = nil
+			}
+		}
+	}
+	if len(f.virtuals) == 0 {
+		return nil, fmt.Errorf("%s: no virtual server: there is nothing to migrate", in.Name)
+	}
+	return f, nil
+}
+
+// nearestOf is advice for a misspelt word, empty if none is like it.
+func nearestOf(word string, all []string) string {
+	best, dist := "", 3
+	slices.Sort(all)
+	for _, k := range all {
+		if d := distance(word, k); d < dist {
+			best, dist = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "did you mean " + best + "?"
+}
+
+// unquoted leaves out the quotation marks around a value.
+func unquoted(s string) string {
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
+// number reads the first digits of a value, as ldirectord does, or gives dflt.
+func (v ldValue) number(dflt int, r *report) int {
+	if v.File == "" {
+		return dflt
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(v.text))
+	if err != nil || n < 0 {
+		r.fault(v.Origin, "", "%q is not a number", shown(v.text))
+		return dflt
+	}
+	return n
+}
+
+// yes reads yes or no.
+func (v ldValue) yes(dflt bool, r *report) bool {
+	switch {
+	case v.File == "":
+		return dflt
+	case v.text == "yes" || v.text == "no":
+		return v.text == "yes"
+	}
+	r.fault(v.Origin, "", "%q is neither yes nor no", shown(v.text))
+	return dflt
+}
+
+// hostPort splits NAME:PORT, ADDRESS:PORT or [ADDRESS]:PORT.
+func hostPort(s string) (host, port string) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		host, port, _ = strings.Cut(rest, "]")
+		return host, strings.TrimPrefix(port, ":")
+	}
+	host, port, _ = strings.Cut(s, ":")
+	return host, port
+}
+
+// resolver finds addresses and ports by name.
+type resolver func(host string, v6 bool) (netip.Addr, error)
+
+func (l resolver) addr(host string, v6 bool) (netip.Addr, error) {
+	a, err := netip.ParseAddr(host)
+	if err != nil && l != nil && host != "" && !strings.HasPrefix(host, "-") {
+		a, err = l(host, v6)
+	}
+	if err != nil {
+		return a, fmt.Errorf("%q is not an address and no name that can be resolved here", shown(host))
+	}
+	if a = a.Unmap(); a.Is6() != v6 || a.Zone() != "" {
+		return a, fmt.Errorf("%s is of the wrong family", a)
+	}
+	return a, nil
+}
+
+// port reads a number or the name of a service.
+func servicePort(s, proto string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err == nil {
+		return uint16(n), nil
+	}
+	if s == "" || s[0] >= '0' && s[0] <= '9' {
+		return 0, fmt.Errorf("%q is not a port", shown(s))
+	}
+	p, err := net.LookupPort(strings.ToLower(proto), s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither a port nor the name of a service", shown(s))
+	}
+	return uint16(p), nil
+}
