@@ -267,7 +267,7 @@ func (t *ipvsTable) service(r rule, s *service) error {
 		}
 	}
 	if p, ok := r.opts["persistent"]; ok {
-		s.persist = 300
+		s.persist = 360 // seen in its table; its manual says 300
 		if p != "" {
 			n, err := strconv.Atoi(p)
 			if err != nil || n < 1 || n > 31*24*3600 {

@@ -120,7 +120,7 @@ var ruleFiles = map[string]string{
 	"marks, IPv6, tunnels": `-A -f 7 -s lc
 -a -f 7 -r 10.1.0.1 -g
 -A -f 8 -6 -s wlc -p 60 -M 64
--a -f 8 -6 -r [2001:db8:1::1] -i
+-a -f 8 -6 -r [2001:db8:1::1]:0 -i
 -A -t [2001:db8::10]:80 -s mh -b mh-port
 -a -t [2001:db8::10]:80 -r [2001:db8:1::1]:81 -m
 -A -t 10.0.0.20:80 -s nq
