@@ -50,7 +50,7 @@ func (e *Engine) tie(in *instance, f footing) {
 	}
 	in.adopt()
 	e.holdSettings(in)
-	key := socketKey{v6: c.IPv6}
+	key := c.socketOn(0)
 	if in.ifc != nil {
 		key.ifindex = in.ifc.index
 	} else if c.device() != "" {
@@ -62,7 +62,7 @@ func (e *Engine) tie(in *instance, f footing) {
 	}
 	in.sock, in.tx = s, s
 	if in.vmac != nil && !c.VMAC.XmitBase {
-		if t := e.sockets[socketKey{in.vmac.index, c.IPv6}]; t != nil {
+		if t := e.sockets[c.socketOn(in.vmac.index)]; t != nil {
 			in.tx = t
 			t.refs++
 		}
@@ -109,6 +109,9 @@ func (e *Engine) tied(in *instance, f footing) bool {
 		if in.addrVMACs[at] != e.known(i) {
 			return false
 		}
+	}
+	if s := in.sock; s != nil && s.key.ah != (in.cfg.socketOn(0).ah) {
+		return false
 	}
 	return in.sock != nil || in.ifc == nil && in.cfg.device() != ""
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"releve/vrrp/machine"
@@ -35,6 +36,7 @@ type instance struct {
 
 	out      sending
 	verifier *wire.Verifier
+	oldPeers map[netip.Addr]bool // unicast peers that send the old checksum
 	hmacFrom *HMACConfig
 
 	plan       *plan
@@ -159,9 +161,13 @@ func (in *instance) adopt() {
 		Version: uint8(c.Version), AuthType: uint8(c.Auth), Auth: c.AuthPass, Interval: c.AdvertInt,
 		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: c.unicast(), Own: in.src,
 	}
-	if c.V3ChecksumAsV2 {
+	switch {
+	case c.V3ChecksumAsV2:
 		in.expect.Checksum = wire.ChecksumAsV2
+	case c.OldUnicastChecksum:
+		in.expect.Checksum = wire.ChecksumOldUnicast
 	}
+	in.expect.NeverOld = c.OldUnicastChecksumNever
 	if !in.expect.Unicast {
 		in.expect.Group = in.mcast()
 		in.expect.MinTTL, in.expect.MaxTTL = wire.TTL, wire.TTL
@@ -172,6 +178,7 @@ func (in *instance) adopt() {
 		}
 	}
 	in.out.ready = false
+	in.adoptAH()
 	in.adoptHMAC()
 }
 
@@ -195,6 +202,10 @@ func (e *Engine) receive(p packets) {
 			e.packet.TTL, e.packet.Dst = p.r.IPv6Info(i)
 			e.packet.Data, e.packet.ID = p.r.Data(i), 0
 		} else if r := e.packet.ParseIPv4(p.r.Data(i)); r != wire.Accepted {
+			e.unknown++
+			continue
+		}
+		if p.sock.key.ah && e.packet.SplitAH() != wire.Accepted {
 			e.unknown++
 			continue
 		}
@@ -242,6 +253,9 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 			in.stats.PriZeroRcvd++
 		}
 		in.lastPrio = e.advert.Priority
+		if e.advert.OldChecksum != in.oldPeers[e.packet.Src] {
+			e.peerChecksum(in)
+		}
 		if in.lastMaster != e.packet.Src {
 			in.lastMaster = e.packet.Src
 			if r == wire.Accepted {
@@ -250,6 +264,24 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 		}
 		e.step(in, machine.Event{Kind: machine.Heard, Now: now, Src: e.packet.Src, Prio: e.advert.Priority, Interval: e.advert.Interval, First: e.packet.ID == 1})
 	}
+}
+
+// peerChecksum follows a unicast peer that changes to the old checksum or from it. It gets the kind that it sends.
+func (e *Engine) peerChecksum(in *instance) {
+	src, old := e.packet.Src, e.advert.OldChecksum
+	if in.cfg.OldUnicastChecksum || !slices.ContainsFunc(in.cfg.Peers, func(p Peer) bool { return p.Addr == src }) {
+		return
+	}
+	if in.oldPeers == nil {
+		in.oldPeers = map[netip.Addr]bool{}
+	}
+	word := "new"
+	if old {
+		word = "old"
+	}
+	in.oldPeers[src] = old
+	in.out.ready = false
+	e.say(in, fmt.Sprintf("Setting unicast VRRPv3 checksum to %s version for %s", word, src))
 }
 
 // concerns tells several instances of one VRID on a socket apart by the group they listen to.

@@ -94,7 +94,7 @@ func (p *preparing) instance(c *InstanceConfig) error {
 		if err := p.addrVMACs(c); err != nil {
 			return err
 		}
-		return p.open(c, socketKey{0, c.IPv6}, "")
+		return p.open(c, c.socketOn(0), "")
 	}
 	i := byName(p.table, dev)
 	if i == nil {
@@ -116,11 +116,11 @@ func (p *preparing) instance(c *InstanceConfig) error {
 		return err
 	}
 	if set.own != nil && !c.VMAC.XmitBase {
-		if err := p.open(c, socketKey{set.own.index, c.IPv6}, set.own.name); err != nil {
+		if err := p.open(c, c.socketOn(set.own.index), set.own.name); err != nil {
 			return err
 		}
 	}
-	return p.open(c, socketKey{i.index, c.IPv6}, i.name)
+	return p.open(c, c.socketOn(i.index), i.name)
 }
 
 // sourceTo is the address that the kernel would send from; invalid if there is no route.
@@ -189,6 +189,11 @@ func (p *preparing) addrVMACs(c *InstanceConfig) error {
 	}
 	p.ground[c.Name] = set
 	return nil
+}
+
+// socketOn is the socket that the instance shares with others on an interface.
+func (c *InstanceConfig) socketOn(index int) socketKey {
+	return socketKey{index, c.IPv6, c.Auth == AuthAH && c.Version == 2}
 }
 
 // device is the interface of the socket: the instance's, or the VRF of one without; empty: any.

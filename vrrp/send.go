@@ -18,13 +18,14 @@ type sending struct {
 	copies []outgoing
 	signer *wire.Signer
 	sig    []byte
+	ah     *wire.AH // auth_type AH
 }
 
 // outgoing is the advert for one destination, the group or a unicast peer. Over IPv4 the frame begins with the IP header.
 type outgoing struct {
 	dst   netip.Addr
 	frame []byte
-	off   int // where the VRRP packet begins
+	off   int // where the VRRP packet begins, behind an authentication header
 	n     int // where it ends, and the trailer of auth_hmac begins
 }
 
@@ -56,6 +57,18 @@ func (in *instance) adoptHMAC() {
 	in.expect.HMAC = in.verifier
 }
 
+// adoptAH takes over auth_type AH. The sequence goes on.
+func (in *instance) adoptAH() {
+	c := in.cfg
+	if c.Auth != AuthAH || c.Version != 2 || c.IPv6 {
+		in.out.ah = nil
+		return
+	}
+	h := wire.NewAH(c.AuthPass)
+	h.Inherit(in.out.ah)
+	in.out.ah, in.expect.AH = h, h
+}
+
 func sameHMAC(a, b *HMACConfig) bool {
 	return a.ActiveKey == b.ActiveKey && a.Mode == b.Mode && a.Monotonic == b.Monotonic &&
 		slices.EqualFunc(a.Keys, b.Keys, func(x, y HMACKey) bool { return x.ID == y.ID && bytes.Equal(x.Secret, y.Secret) })
@@ -77,6 +90,9 @@ func (in *instance) encode(prio uint8) {
 	c := in.cfg
 	a := wire.Advert{Version: uint8(c.Version), VRID: c.VRID, Priority: prio, AuthType: uint8(c.Auth), Auth: c.AuthPass,
 		Interval: c.AdvertInt, Addrs: in.expect.Addrs}
+	if c.Auth == AuthAH {
+		a.Auth = [wire.AuthLen]byte{} // the password is the key
+	}
 	trailer := 0
 	if o.signer != nil {
 		trailer = wire.TrailerLen
@@ -86,9 +102,16 @@ func (in *instance) encode(prio uint8) {
 		g := outgoing{dst: dst}
 		if !c.IPv6 {
 			g.frame = wire.AppendIPv4(g.frame, in.src, dst, ttl, o.id, a.Len()+trailer)
+			if o.ah != nil {
+				g.frame = wire.AppendIPv4AH(nil, g.frame)
+			}
 		}
 		g.off = len(g.frame)
-		g.frame = a.Append(g.frame, in.src, dst, in.expect.Checksum)
+		kind := in.expect.Checksum
+		if in.oldPeers[dst] && kind == wire.ChecksumDefault {
+			kind = wire.ChecksumOldUnicast
+		}
+		g.frame = a.Append(g.frame, in.src, dst, kind)
 		g.n = len(g.frame)
 		o.copies = append(o.copies, g)
 	}
@@ -129,6 +152,9 @@ func (e *Engine) send(in *instance, prio uint8) {
 		g := &o.copies[0]
 		o.sig = o.signer.Append(o.sig[:0], g.frame[g.off:g.n], in.src, time.Now())
 	}
+	if o.ah != nil {
+		o.ah.Next()
+	}
 	hops := wire.TTL
 	if in.expect.Unicast {
 		hops = int(in.unicastTTL())
@@ -151,6 +177,9 @@ func (e *Engine) send(in *instance, prio uint8) {
 			s.out.AddIPv6(g.frame, in.src, g.dst, hops, s.key.ifindex)
 		} else {
 			wire.SetIPv4ID(g.frame, o.id)
+			if o.ah != nil {
+				o.ah.Sign(g.frame)
+			}
 			s.out.AddIPv4(g.frame, g.dst)
 		}
 		if !o.queued {

@@ -21,6 +21,7 @@ const recvBuffer = 1 << 20
 type socketKey struct {
 	ifindex int
 	v6      bool
+	ah      bool // protocol 51, for auth_type AH
 }
 
 // socket is one raw socket: all instances of a family on an interface send and receive by it. The fields below are the owner's.
@@ -51,7 +52,11 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if key.v6 {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, wire.Protocol)
+	proto := wire.Protocol
+	if key.ah {
+		proto = wire.ProtocolAH
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
 	if err != nil {
 		return nil, &SetupError{Kind: socketErrorKind(err), Iface: ifname, Op: "open VRRP socket", Err: err}
 	}
@@ -67,8 +72,10 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 			}
 		}
 	}
-	if e := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifname); e != nil {
-		return nil, &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "bind VRRP socket", Err: e}
+	if ifname != "" {
+		if e := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifname); e != nil {
+			return nil, &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "bind VRRP socket", Err: e}
+		}
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
@@ -77,7 +84,9 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if key.v6 {
 		// No IPV6_CHECKSUM: the kernel would drop packets with a bad checksum before anybody could count them.
 		set("multicast loop", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0)
-		set("multicast interface", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, key.ifindex)
+		if ifname != "" {
+			set("multicast interface", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, key.ifindex)
+		}
 		set("multicast hops", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, wire.TTL)
 		set("unicast hops", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, wire.TTL)
 		set("traffic class", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, wire.TOS)
@@ -88,7 +97,7 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 		set("header inclusion", unix.IPPROTO_IP, unix.IP_HDRINCL, 1)
 		set("multicast loop", unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
-		if err == nil {
+		if err == nil && ifname != "" {
 			if e := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(key.ifindex)}); e != nil {
 				err = &SetupError{Kind: socketErrorKind(e), Iface: ifname, Op: "set multicast interface of VRRP socket", Err: e}
 			}

@@ -45,6 +45,8 @@ type Advert struct {
 	Interval time.Duration
 	Addrs    []netip.Addr // at most 255, all of the family of the packet
 	Auth     [AuthLen]byte
+	// OldChecksum says, of an advert received, that its checksum is that of ChecksumOldUnicast.
+	OldChecksum bool
 }
 
 // ChecksumKind says what the checksum of a packet covers.
@@ -56,6 +58,9 @@ const (
 	ChecksumDefault ChecksumKind = iota
 	// ChecksumAsV2 leaves the pseudo-header out in version 3 over IPv4, as old implementations do (v3_checksum_as_v2).
 	ChecksumAsV2
+	// ChecksumOldUnicast is version 3 over IPv4 as keepalived had it up to 1.3.6: unicast adverts with the multicast group as
+	// destination in the pseudo-header (old_unicast_checksum).
+	ChecksumOldUnicast
 )
 
 // Len is the number of bytes that Append will write.
@@ -93,6 +98,9 @@ func (a *Advert) Append(b []byte, src, dst netip.Addr, kind ChecksumKind) []byte
 		b = append(b, a.Auth[:]...)
 	}
 	p := b[at:]
+	if kind == ChecksumOldUnicast && a.Version == 3 && dst.Is4() {
+		kind, dst = ChecksumDefault, Group4
+	}
 	binary.BigEndian.PutUint16(p[6:], Checksum(p, pseudo(a.Version, src, dst, kind), src, dst))
 	return b
 }

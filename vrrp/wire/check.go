@@ -12,6 +12,8 @@ type Packet struct {
 	Src, Dst netip.Addr
 	TTL      int    // TTL or hop limit; -1 if the socket did not tell
 	ID       uint16 // of the IPv4 header: the first advert of an instance has 1; zero over IPv6
+
+	head, ah []byte // IPv4 header and authentication header
 }
 
 // ParseIPv4 takes a packet of a raw IPv4 socket apart. Data aliases b.
@@ -28,7 +30,7 @@ func (p *Packet) ParseIPv4(b []byte) Reason {
 	p.Dst = netip.AddrFrom4([4]byte(b[16:20]))
 	p.TTL = int(b[8])
 	p.ID = binary.BigEndian.Uint16(b[4:])
-	p.Data = b[hl:total]
+	p.Data, p.head, p.ah = b[hl:total], b[:hl], nil
 	return Accepted
 }
 
@@ -39,6 +41,8 @@ type Expect struct {
 	Auth     [AuthLen]byte
 	Interval time.Duration // version 2
 	Checksum ChecksumKind
+	// NeverOld refuses the old checksum of unicast adverts (old_unicast_checksum never).
+	NeverOld bool
 	// Addrs are the virtual addresses in any order; SkipAddrs: they are not compared.
 	Addrs     []netip.Addr
 	SkipAddrs bool
@@ -51,6 +55,7 @@ type Expect struct {
 	// MinTTL and MaxTTL bound the TTL; zero both: any.
 	MinTTL, MaxTTL int
 	HMAC           *Verifier
+	AH             *AH // with AuthType AuthAH
 	Own            netip.Addr
 }
 
@@ -116,7 +121,13 @@ func (e *Expect) Check(p *Packet, a *Advert, now time.Time) Reason {
 			return AuthMismatch
 		case a.AuthType == AuthPass && a.Auth != e.Auth:
 			return AuthFailed
-		case a.Interval != e.Interval:
+		}
+		if e.AuthType == AuthAH && e.AH != nil {
+			if r := e.AH.check(p); r != Accepted {
+				return r
+			}
+		}
+		if a.Interval != e.Interval {
 			return BadInterval
 		}
 	}
@@ -126,8 +137,12 @@ func (e *Expect) Check(p *Packet, a *Advert, now time.Time) Reason {
 	if len(trailer) > 0 {
 		return Long
 	}
+	a.OldChecksum = false
 	if !e.checksumGood(b, n, p) {
-		return BadChecksum
+		if !e.oldChecksum(b[:n], p) {
+			return BadChecksum
+		}
+		a.OldChecksum = true
 	}
 	if p.Dst.IsMulticast() == e.Unicast || !e.Unicast && e.Group.IsValid() && p.Dst != e.Group {
 		return BadDestination
@@ -158,6 +173,11 @@ func (e *Expect) checksumGood(b []byte, n int, p *Packet) bool {
 		return Checksum(b[:n], false, p.Src, p.Dst) == 0 || Checksum(b[:n], true, p.Src, p.Dst) == 0
 	}
 	return Checksum(b[:n], e.Version == 3, p.Src, p.Dst) == 0
+}
+
+// oldChecksum: keepalived up to 1.3.6 took the multicast group for the destination in the pseudo-header of unicast adverts.
+func (e *Expect) oldChecksum(b []byte, p *Packet) bool {
+	return e.Unicast && e.Version == 3 && !e.NeverOld && p.Src.Is4() && Checksum(b, true, p.Src, Group4) == 0
 }
 
 // sameAddrs compares as sets; lists are short and usually in the same order, which costs one pass.

@@ -30,6 +30,10 @@ const (
 	AuthMismatch
 	// AuthFailed: wrong password (RFC 2338 §7.1).
 	AuthFailed
+	// AHInvalid: the signature of the authentication header does not fit (RFC 2402 §3.4.4).
+	AHInvalid
+	// AHReplay: the sequence number of the authentication header was there already (RFC 2402 §3.4.3).
+	AHReplay
 	// BadInterval: version 2 with another advert interval (RFC 3768 §7.1).
 	BadInterval
 	// BadType: not an advertisement (RFC 9568 §5.2.2).
@@ -71,6 +75,8 @@ var reasons = [Reasons]struct{ text, counter string }{
 	BadAuthType:    {"invalid authentication type", "invalid_authtype"},
 	AuthMismatch:   {"other authentication type", "authtype_mismatch"},
 	AuthFailed:     {"invalid password", "auth_failure"},
+	AHInvalid:      {"invalid IPSEC HMAC-MD5 value", "auth_failure"},
+	AHReplay:       {"IPSEC AH sequence number already processed", "auth_failure"},
 	BadInterval:    {"other advert interval", ""},
 	BadType:        {"invalid packet type", "invalid_type_rcvd"},
 	Long:           {"packet too long", "packet_len_err"},
