@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"releve/vrrp"
+	"releve/vrrp/vip"
 )
 
 // buildVRRP makes the checked configuration of the VRRP part.
@@ -21,6 +22,12 @@ func (p *interp) buildVRRP(cfg *Config) {
 	c.VMACAddrPrefix = g.vmacAddrPrefix.or(c.VMACPrefix)
 	c.LogUnknownVRIDs = g.logUnknownVRIDs
 	c.Linkbeat, c.LinkbeatPolling = r.linkbeat, g.g.LinkbeatUsePolling
+	f, b := &cfg.Global.Firewall, &cfg.Global.Buffers
+	c.Firewall = vip.FirewallConfig{Table: f.NFTable, Priority: f.NFPriority, HasPriority: true, Counters: f.NFCounters}
+	c.DisableLocalIGMP = f.DisableLocalIGMP
+	c.Buffers = vrrp.Buffers{NetlinkCmd: b.VRRPCmd, NetlinkMonitor: b.VRRPMonitor, Processes: b.ProcessMonitor,
+		ForceNetlinkCmd: b.ForceVRRPCmd, ForceNetlinkMonitor: b.ForceVRRPMonitor, ForceProcesses: b.ForceProcessMonitor,
+		Policy: b.RxPolicy, Size: b.RxSize, Multiplier: b.RxMultiplier}
 	if len(r.delays) > 0 {
 		c.IfaceDelays = r.delays
 	}

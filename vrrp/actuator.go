@@ -25,8 +25,9 @@ type kernel interface {
 
 // firewall keeps others from addresses; *vip.Firewall in real life.
 type firewall interface {
-	Deny([]netip.Addr) error
-	Allow([]netip.Addr) error
+	Deny([]vip.Guarded) error
+	Allow([]vip.Guarded) error
+	DropVMAC(vmac int) error
 	Close() error
 }
 
@@ -38,7 +39,7 @@ type plan struct {
 	frames []announcement
 	garp   GARPConfig
 	min    bool
-	deny   []netip.Addr // addresses that nobody may use here (no_accept)
+	deny   []vip.Guarded // addresses that nobody may use here (no_accept)
 	// term counts changes of state. Announcements queued in an earlier term are not sent.
 	term *atomic.Uint64
 }

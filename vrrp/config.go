@@ -55,8 +55,25 @@ type Config struct {
 	VMACPrefix, VMACAddrPrefix string
 	// LogUnknownVRIDs is log_unknown_vrids.
 	LogUnknownVRIDs bool
+	// Firewall is nftables and the keywords beside it; it counts at the start only.
+	Firewall vip.FirewallConfig
+	// DisableLocalIGMP is disable_local_igmp: the kernel reports no memberships of 224.0.0.0/24 while the engine runs.
+	DisableLocalIGMP bool
+	// Buffers are receive buffers.
+	Buffers Buffers
 	// AllowIfChanges is `dynamic_interfaces allow_if_changes`: a deleted interface may come back as another kind.
 	AllowIfChanges bool
+}
+
+// Buffers are sizes of receive buffers in bytes; zero: our own. With Force a size may exceed the system's limit (net.core.rmem_max).
+type Buffers struct {
+	// NetlinkCmd is vrrp_netlink_cmd_rcv_bufs, NetlinkMonitor vrrp_netlink_monitor_rcv_bufs, Processes process_monitor_rcv_bufs.
+	NetlinkCmd, NetlinkMonitor, Processes                int
+	ForceNetlinkCmd, ForceNetlinkMonitor, ForceProcesses bool
+	// Policy is vrrp_rx_bufs_policy: MTU, ADVERT, NUMBER (of Size) or empty. Multiplier is vrrp_rx_bufs_multiplier, default 3.
+	Policy     string
+	Size       int
+	Multiplier int
 }
 
 // Linkbeat is a row of linkbeat_interfaces.

@@ -110,6 +110,8 @@ func (e *Engine) commit(next *setup) {
 		e.alter(ch.in, ch.old)
 	}
 	e.closeIdle()
+	e.sizeBuffers()
+	e.holdGlobal()
 	e.watchLosses()
 	if e.started {
 		e.staticsBack()

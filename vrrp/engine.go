@@ -155,19 +155,20 @@ func New(cfg *Config, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare addresses", Err: err}
 	}
+	kernel.SetReceiveBuffer(cfg.Buffers.NetlinkCmd, cfg.Buffers.ForceNetlinkCmd)
 	e.act = newActuator(kernel, o)
 	if e.place, err = openPlace(); err != nil {
 		e.release()
 		return nil, &SetupError{Kind: NoSocket, Op: "prepare", Err: err}
 	}
 	e.act.settings.where = &e.place
-	fw, err := vip.OpenFirewall()
+	fw, err := vip.OpenFirewall(cfg.Firewall)
 	if err != nil {
 		e.release()
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "prepare the firewall", Err: err}
 	}
 	e.act.fw = fw
-	if e.watch, err = newWatcher(e.inputs, e.done); err != nil {
+	if e.watch, err = newWatcher(e.inputs, e.done, &cfg.Buffers); err != nil {
 		e.release()
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "watch interfaces", Err: err}
 	}
@@ -176,7 +177,12 @@ func New(cfg *Config, o Options) (*Engine, error) {
 		return nil, &SetupError{Kind: NoSocket, Op: "prepare timers", Err: err}
 	}
 	e.lead = usualLead
-	e.links, e.open, e.vmacs = e.watch.list, openSocket, &vmacs{e.watch.handle}
+	e.links, e.open = e.watch.list, openSocket
+	e.vmacs = &vmacs{e.watch.handle, func(name string, vmac, base int, v6 bool) {
+		if err := fw.AddVMAC(vmac, base, v6); err != nil {
+			e.log.Error("IGMP and MLD of "+name+" are not moved to the base interface: "+err.Error(), "iface", name, "err", err)
+		}
+	}}
 	table, err := e.links()
 	if err != nil {
 		e.release()
@@ -392,6 +398,7 @@ func (e *Engine) finish() {
 		e.dropVMACs(in, footing{})
 		e.releaseSettings(in)
 	}
+	e.holdGlobal()
 	if e.cfg.SyncDaemon != nil {
 		e.act.syncStop()
 	}

@@ -30,6 +30,7 @@ type iface struct {
 	addrs []netip.Prefix
 	kind  string // of the link, such as veth or macvlan
 	table uint32 // of a VRF
+	mtu   int
 
 	delayed *time.Timer // of interface_up_down_delays
 }
@@ -73,7 +74,7 @@ type watcher struct {
 	onLost func()
 }
 
-func newWatcher(inputs chan<- func(), done <-chan struct{}) (*watcher, error) {
+func newWatcher(inputs chan<- func(), done <-chan struct{}, b *Buffers) (*watcher, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
@@ -83,10 +84,19 @@ func newWatcher(inputs chan<- func(), done <-chan struct{}) (*watcher, error) {
 		h.Close()
 		return nil, fmt.Errorf("subscribe to interfaces and addresses: %w", err)
 	}
-	if s.SetReceiveBufferSize(1<<20, true) != nil {
-		_ = s.SetReceiveBufferSize(1<<20, false)
-	}
+	sizeNetlink(s, b)
 	return &watcher{handle: h, sock: s, inputs: inputs, done: done}, nil
+}
+
+// sizeNetlink gives a socket that listens its receive buffer (vrrp_netlink_monitor_rcv_bufs).
+func sizeNetlink(s *nl.NetlinkSocket, b *Buffers) {
+	n, force := b.NetlinkMonitor, b.ForceNetlinkMonitor
+	if n == 0 {
+		n, force = 1<<20, true
+	}
+	if !force || s.SetReceiveBufferSize(n, true) != nil {
+		_ = s.SetReceiveBufferSize(n, false)
+	}
 }
 
 // list reads all interfaces with their addresses.
@@ -116,7 +126,7 @@ func (w *watcher) list() (map[int]*iface, error) {
 
 func linkState(l netlink.Link) iface {
 	a := l.Attrs()
-	i := iface{index: a.Index, name: a.Name, mac: a.HardwareAddr, kind: l.Type(),
+	i := iface{index: a.Index, name: a.Name, mac: a.HardwareAddr, kind: l.Type(), mtu: a.MTU,
 		admin: a.RawFlags&unix.IFF_UP != 0}
 	i.up = i.admin && a.RawFlags&unix.IFF_RUNNING != 0
 	i.told = i.up

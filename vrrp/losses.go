@@ -63,9 +63,7 @@ func (e *Engine) watchLosses() {
 		e.act.say(slog.LevelError, "routes and rules are not watched: "+err.Error(), slog.Any("err", err))
 		return
 	}
-	if w.sock.SetReceiveBufferSize(1<<20, true) != nil {
-		_ = w.sock.SetReceiveBufferSize(1<<20, false)
-	}
+	sizeNetlink(w.sock, &e.cfg.Buffers)
 	e.routes = w
 	e.wg.Go(func() { e.hearLosses(w) })
 }

@@ -19,6 +19,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			continue
 		}
 		p.both(vip.Change{Index: i.index, Addr: a})
+		if !in.cfg.Accept && in.cfg.Priority != 255 {
+			p.deny = append(p.deny, vip.Guarded{Addr: a.Prefix.Addr(), Index: i.index})
+		}
 		if a.Prefix.Addr().Is6() {
 			if _, known := router[i.index]; !known {
 				router[i.index] = forwards(i.name)
@@ -31,9 +34,6 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		if f != nil {
 			p.frames = append(p.frames, announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name})
 		}
-	}
-	if !in.cfg.Accept && in.cfg.Priority != 255 {
-		p.deny = slices.Concat(in.addrs(), in.excluded())
 	}
 	links := e.linkNames()
 	for _, r := range in.cfg.Routes {

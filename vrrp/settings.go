@@ -1,6 +1,66 @@
 package vrrp
 
-import "slices"
+import (
+	"log/slog"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"releve/vrrp/wire"
+)
+
+// globalUser holds settings that belong to no instance.
+const globalUser = "\x00global"
+
+// holdGlobal sets what the configuration wants of the whole namespace.
+func (e *Engine) holdGlobal() {
+	on := e.cfg.DisableLocalIGMP && !e.stopping
+	e.act.put(job{do: func(a *actuator) {
+		if on {
+			a.settings.hold(globalUser, "ipv4/igmp_link_local_mcast_reports", "0")
+		} else {
+			a.settings.release(globalUser)
+		}
+	}})
+}
+
+// sizeBuffers gives each socket the receive buffer that its instances ask for (kernel_rx_buf_size, vrrp_rx_bufs_policy).
+func (e *Engine) sizeBuffers() {
+	b := &e.cfg.Buffers
+	want := map[*socket]int{}
+	for _, in := range e.instances {
+		if in.sock == nil {
+			continue
+		}
+		n := in.cfg.KernelRxBuf
+		switch {
+		case n > 0:
+		case b.Policy == "MTU" && in.ifc != nil:
+			n = in.ifc.mtu * max(b.Multiplier, 1)
+		case b.Policy == "ADVERT":
+			n = (wire.IPv4HeaderLen + wire.HeaderLen + wire.AuthLen + 16*len(in.cfg.VIPs)) * max(b.Multiplier, 1)
+		case b.Policy == "NUMBER":
+			n = b.Size
+		}
+		want[in.sock] += n
+	}
+	for s, n := range want {
+		if n == 0 {
+			n = recvBuffer
+		}
+		if n == s.buffer || s.file == nil {
+			continue
+		}
+		s.buffer = n
+		err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n)
+		if err != nil {
+			err = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, n)
+		}
+		if err != nil {
+			e.act.say(slog.LevelError, "receive buffer not set: "+err.Error(), slog.Int("bytes", n), slog.Any("err", err))
+		}
+	}
+}
 
 // holdSettings sets what an instance wants of the interfaces that it uses; releaseSettings puts it back.
 func (e *Engine) holdSettings(in *instance) {

@@ -37,6 +37,7 @@ type socket struct {
 	queued []*instance
 	send   func(*batch.Writer) (failed int, err error)
 	failed int // sends failed since the last success
+	buffer int // SO_RCVBUF as asked for
 }
 
 // packets is what a receiver hands to the owner: one Read of one socket.
@@ -106,7 +107,7 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{},
+	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{}, buffer: recvBuffer,
 		send: func(w *batch.Writer) (int, error) { return w.Flush(fd) }}, nil
 }
 

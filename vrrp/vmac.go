@@ -55,7 +55,11 @@ func vmacNames(c *InstanceConfig, cfg *Config, v6, own bool) []string {
 }
 
 // vmacs makes and removes the interfaces; on the owner's behalf, in the namespace where it was opened.
-type vmacs struct{ h *netlink.Handle }
+type vmacs struct {
+	h *netlink.Handle
+	// move lets what an interface says about its groups leave by its base, before it says anything; nil: it does not.
+	move func(name string, vmac, base int, v6 bool)
+}
 
 // make gives the VMAC of an instance. One that a predecessor left is used if it is what would have been made. The name of an
 // interface made now is added to made.
@@ -123,11 +127,12 @@ func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.Hardwar
 // prepare sets what keeps VMAC and base apart, as far as it concerns the VMAC: it answers ARP for its own addresses only, nothing is
 // filtered for coming in by the base interface, it makes up no addresses of its own, and an address that goes takes no others along.
 func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own bool) error {
+	six := slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr().Is6() })
 	sysctl("ipv6", name, "addr_gen_mode", "1")
 	if v6 {
 		sysctl("ipv6", name, "accept_ra", "0")
 		sysctl("ipv6", name, "dad_transmits", "0")
-	} else if !slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr().Is6() }) {
+	} else if !six {
 		sysctl("ipv6", name, "disable_ipv6", "1")
 	}
 	sysctl("ipv4", name, "rp_filter", "0")
@@ -137,6 +142,15 @@ func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own boo
 	l, err := v.h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("read interface %s: %w", name, err)
+	}
+	if v.move != nil && l.Type() == "macvlan" {
+		vmac := l.Attrs().Index
+		if !v6 {
+			v.move(name, vmac, base.index, false)
+		}
+		if v6 || six {
+			v.move(name, vmac, base.index, true)
+		}
 	}
 	if err := v.h.LinkSetUp(l); err != nil {
 		return fmt.Errorf("set interface %s up: %w", name, err)
@@ -194,10 +208,16 @@ func (e *Engine) dropVMACs(in *instance, keep footing) {
 				return
 			}
 		}
-		name, links := i.name, e.vmacs
+		name, index, links := i.name, i.index, e.vmacs
 		e.act.put(job{do: func(a *actuator) {
 			a.log.Info("Removing VMAC interface " + name)
 			links.remove(name)
+			if a.fw == nil {
+				return
+			}
+			if err := a.fw.DropVMAC(index); err != nil {
+				a.log.Error("firewall: "+err.Error(), "iface", name, "err", err)
+			}
 		}})
 	}
 	drop(in.vmac)

@@ -52,6 +52,16 @@ func Open() (*Kernel, error) {
 	return &Kernel{rt: rt, packet: packet}, nil
 }
 
+// SetReceiveBuffer sets the receive buffer for acknowledgements and lists in bytes, zero: our own; with force beyond net.core.rmem_max.
+func (k *Kernel) SetReceiveBuffer(n int, force bool) {
+	if n <= 0 {
+		return
+	}
+	if !force || unix.SetsockoptInt(k.rt, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n) != nil {
+		_ = unix.SetsockoptInt(k.rt, unix.SOL_SOCKET, unix.SO_RCVBUF, n)
+	}
+}
+
 // Close closes the sockets.
 func (k *Kernel) Close() error {
 	return errors.Join(unix.Close(k.rt), unix.Close(k.packet))
