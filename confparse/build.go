@@ -1,6 +1,7 @@
 package confparse
 
 import (
+	"net/netip"
 	"os"
 	"time"
 
@@ -94,4 +95,30 @@ func (p *interp) buildGlobal(cfg *Config) {
 			Message: "startup_script and shutdown_script are run without enable_script_security in global_defs"})
 	}
 	cfg.Global = g.g
+	cfg.Global.Defaults = g.shown()
+}
+
+// shown are the defaults that dumps show.
+func (g *rawGlobal) shown() Defaults {
+	alert := func(f *field[bool]) string {
+		if !f.set() {
+			return "unset"
+		}
+		return onOff(f.v)
+	}
+	d := Defaults{
+		SMTPAlert: alert(&g.smtpAlert), SMTPAlertVRRP: alert(&g.smtpAlertVRRP), SMTPAlertChecker: alert(&g.smtpAlertChecker),
+		CheckerLogAll: g.checkerLogAll, NoCheckerEmails: g.noCheckerEmails, RSInitNotifies: g.rsInitNotifies,
+		Mcast4: g.mcast4.or(netip.AddrFrom4([4]byte{224, 0, 0, 18})), Mcast6: g.mcast6.or(netip.AddrFrom16([16]byte{0xff, 2, 15: 0x12})),
+		DownTimerAdverts: g.downTimerAdverts.or(3), Version: g.version.or(2), Strict: g.strict.or(false),
+		LowerPrioNoAdvert: g.lowerPrioNoAdvert.or(false), HigherPrioSendAdvert: g.higherPrioSendAdvert.or(false),
+		CheckUnicastSrc: g.checkUnicastSrc.or(false), SkipCheckAdvAddr: g.skipCheckAdvAddr.or(false),
+		V3ChecksumAsV2: g.v3ChecksumAsV2.or(false), OwnerIgnoreAdverts: g.ownerIgnoreAdverts.or(false),
+		GARP: vrrp.GARPConfig{
+			Delay: g.garp.delay.or(5 * time.Second), Repeat: g.garp.repeat.or(5), Refresh: g.garp.refresh.or(0), RefreshRepeat: g.garp.refreshRepeat.or(1),
+			GARPInterval: g.garpInterval.or(0), GNAInterval: g.gnaInterval.or(0), ExtraIfInterval: g.garp.extraIf.or(0), ExtraIfAll: g.garp.extraIfAll,
+		},
+	}
+	d.GARP.LowerPrioDelay, d.GARP.LowerPrioRepeat = g.garp.lowerDelay.or(d.GARP.Delay), g.garp.lowerRepeat.or(d.GARP.Repeat)
+	return d
 }

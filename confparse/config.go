@@ -1,6 +1,7 @@
 package confparse
 
 import (
+	"net/netip"
 	"time"
 
 	"releve/bfd"
@@ -93,6 +94,21 @@ type Global struct {
 
 	// IPRouteUsrDir and IPRouteEtcDir hold rt_tables and its friends.
 	IPRouteUsrDir, IPRouteEtcDir string
+
+	// Defaults are for dumps only: what global_defs says to instances and servers is in these already.
+	Defaults Defaults
+}
+
+// Defaults are the values of global_defs that instances and virtual servers start from.
+type Defaults struct {
+	// SMTPAlert and its kin are on, off or unset.
+	SMTPAlert, SMTPAlertVRRP, SMTPAlertChecker                                 string
+	CheckerLogAll, NoCheckerEmails, RSInitNotifies                             bool
+	Mcast4, Mcast6                                                             netip.Addr
+	GARP                                                                       vrrp.GARPConfig
+	DownTimerAdverts, Version                                                  int
+	LowerPrioNoAdvert, HigherPrioSendAdvert, CheckUnicastSrc, SkipCheckAdvAddr bool
+	Strict, V3ChecksumAsV2, OwnerIgnoreAdverts                                 bool
 }
 
 // Process is how the kernel sees and schedules one process of the daemon. The zero value leaves everything as it is.

@@ -171,9 +171,12 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	j.flag("dont_track_primary", c.DontTrackPrimary)
 	j.flag("skip_check_adv_addr", c.SkipCheckAdvAddr)
 	j.flag("strict_mode", c.Strict)
-	j.text("vmac_ifname", vmacName(c))
-	if c.Iface != "" {
-		j.text("ifp_ifname", c.Iface)
+	j.text("vmac_ifname", vmacOf(in))
+	if name := c.Iface; name != "" {
+		if c.VMAC != nil && !c.VMAC.OnlyAddr {
+			name = vmacOf(in)
+		}
+		j.text("ifp_ifname", name)
 	}
 	j.int("master_priority", int(in.MasterPriority))
 	j.raw("last_transition", stamp(in.LastTransition))
@@ -209,14 +212,14 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 		j.command("script", c.Notify.Any[0])
 	}
 	j.command("script_master_rx_lower_pri", c.Notify.MasterRxLowerPri)
-	j.texts("vips", addresses(c, c.VIPs, in.VIPsSet))
-	j.texts("evips", addresses(c, c.Excluded, in.VIPsSet))
+	j.texts("vips", addresses(in, c.VIPs))
+	j.texts("evips", addresses(in, c.Excluded))
 	var routes, rules []string
 	for i := range c.Routes {
-		routes = append(routes, c.Routes[i].Text)
+		routes = append(routes, Route(&c.Routes[i]))
 	}
 	for i := range c.Rules {
-		rules = append(rules, c.Rules[i].Text)
+		rules = append(rules, Rule(&c.Rules[i]))
 	}
 	j.texts("vroutes", routes)
 	j.texts("vrules", rules)
@@ -257,10 +260,10 @@ func (j *jsonWriter) stats(s *vrrp.Stats) {
 	j.close('}')
 }
 
-func addresses(c *vrrp.InstanceConfig, list []vip.Address, set bool) []string {
+func addresses(in *vrrp.InstanceSnapshot, list []vip.Address) []string {
 	out := make([]string, len(list))
 	for i := range list {
-		out[i] = Address(&list[i], c.Iface, set)
+		out[i] = onDevice(in, &list[i])
 	}
 	return out
 }
@@ -276,7 +279,7 @@ func refNames(refs []vrrp.TrackRef) []string {
 // vmacName is the virtual interface of an instance, empty without.
 func vmacName(c *vrrp.InstanceConfig) string {
 	switch {
-	case c.VMAC == nil:
+	case c.VMAC == nil, c.VMAC.OnlyAddr:
 		return ""
 	case c.VMAC.Name != "":
 		return c.VMAC.Name

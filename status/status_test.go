@@ -44,8 +44,9 @@ func one() *vrrp.Snapshot {
 	return &vrrp.Snapshot{Time: at, Config: cfg, Scripts: map[string]vrrp.ObjectSnapshot{"chk": {Known: true, Up: true}}, Groups: []vrrp.GroupSnapshot{{Config: cfg.Groups[0], State: vrrp.Master}}, Instances: []vrrp.InstanceSnapshot{{
 		Config: in, State: vrrp.Master, Want: vrrp.Master, Priority: 155, LastTransition: at, MasterInterval: time.Second,
 		DownInterval: 3394531 * time.Microsecond, Source: netip.MustParseAddr("10.9.0.2"), VIPsSet: true, Weights: map[string]int{"eth2": 5},
-		Stats: vrrp.Stats{AdvertRcvd: 3, AdvertSent: 4, BecomeMaster: 1},
-	}}}
+		Stats: vrrp.Stats{AdvertRcvd: 3, AdvertSent: 4, BecomeMaster: 1}, In: 7, Out: 8,
+	}}, Sockets: []vrrp.SocketSnapshot{{Iface: "eth0", In: 7, Out: 8, Instances: cfg.Instances}},
+		Interfaces: []vrrp.IfaceSnapshot{{Name: "eth0", Index: 3, Kind: "ether", Flags: 0x1043, MTU: 1500, Users: []vrrp.IfaceUser{{Instance: "VI/1"}}}}}
 }
 
 func written(f func(w *bufio.Writer)) string {
@@ -57,7 +58,7 @@ func written(f func(w *bufio.Writer)) string {
 }
 
 func TestC11DataHasTheLinesThatClientsLookFor(t *testing.T) {
-	got := written(func(w *bufio.Writer) { Data(w, &confparse.Global{RouterID: "r"}, one()) })
+	got := written(func(w *bufio.Writer) { Data(w, &confparse.Config{Global: confparse.Global{RouterID: "r"}}, one()) })
 	const want = `------< VRRP Topology >------
  VRRP Instance = VI/1
    VRRP Version = 2
@@ -74,7 +75,9 @@ func TestC11DataHasTheLinesThatClientsLookFor(t *testing.T) {
 		"   Virtual IP (2):", "     10.9.0.1/24 dev eth1 scope global label eth1:1 set", "     10.9.0.3 dev eth0 scope global set",
 		"   Virtual IP Excluded :", "     2001:db8::5/64 dev eth0 scope global preferred_lft forever set", "     fe80::9 dev eth0 scope global deprecated set",
 		" VRRP Sync Group = G, MASTER", " VRRP Script = chk", "   Status = GOOD", "   State = idle", "   Authentication type = SIMPLE_PASSWORD", "   Password = ********",
-		"   Master state transition script = '/usr/bin/true' 'a b'",
+		"   Master state transition script = '/usr/bin/true' 'a b', uid:gid 0:0",
+		"   fd_in 7, fd_out 8", "------< VRRP Sockpool >------", " fd_in 7 fd_out = 8", "     VI/1 vrid 51", "------< Interfaces >------", " Name = eth0",
+		"   State = UP, RUNNING", "     VI/1, weight 0", "   Read timeout = DISABLED", " Default script uid:gid 0:0",
 	} {
 		if !strings.Contains(got, "\n"+line+"\n") {
 			t.Errorf("no line %q in\n%s", line, got)
@@ -193,7 +196,7 @@ func TestJSONIsValidWhateverIsInANameOrScript(t *testing.T) {
 }
 
 func TestCheckDataHasTheReferencesLines(t *testing.T) {
-	got := written(func(w *bufio.Writer) { CheckData(w, &confparse.Global{}, lvs()) })
+	got := written(func(w *bufio.Writer) { CheckData(w, &confparse.Config{}, lvs()) })
 	for _, line := range []string{"------< LVS Topology >------", " ------< Virtual server >------", " VS VIP = 10.2.0.1, VPORT = 80",
 		"   ------< Real server >------", "   RIP = 10.1.0.1, RPORT = 8080, WEIGHT = 3 EFF WEIGHT = 2", "------< Health checkers >------",
 		" [10.2.0.1]:tcp:80 -> [10.1.0.1]:tcp:8080"} {
@@ -320,7 +323,7 @@ func BenchmarkAllDumpsOf1000InstancesAnd10000Servers(b *testing.B) {
 		}
 		l.VirtualServers = append(l.VirtualServers, v)
 	}
-	g := &confparse.Global{}
+	g := &confparse.Config{}
 	for b.Loop() {
 		written(func(w *bufio.Writer) { Data(w, g, s) })
 		written(func(w *bufio.Writer) { Stats(w, s) })

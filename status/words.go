@@ -21,9 +21,6 @@ func Address(a *vip.Address, dev string, set bool) string {
 	} else {
 		b.WriteString(netip.PrefixFrom(addr, a.Prefix.Bits()).String())
 	}
-	if a.Peer.IsValid() {
-		fmt.Fprintf(&b, " peer %v", a.Peer)
-	}
 	if a.Broadcast.IsValid() {
 		fmt.Fprintf(&b, " brd %v", a.Broadcast)
 	}
@@ -33,6 +30,17 @@ func Address(a *vip.Address, dev string, set bool) string {
 	fmt.Fprintf(&b, " dev %s scope %s", dev, scope(a.Scope))
 	if a.Label != "" {
 		b.WriteString(" label " + a.Label)
+	}
+	if a.Peer.IsValid() {
+		fmt.Fprintf(&b, " peer %v", a.Peer)
+	}
+	for _, f := range []struct {
+		on   bool
+		word string
+	}{{a.Home, " home"}, {a.ManageTempAddr, " mngtmpaddr"}, {a.NoPrefixRoute, " noprefixroute"}, {a.AutoJoin, " autojoin"}} {
+		if f.on {
+			b.WriteString(f.word)
+		}
 	}
 	if addr.Is6() {
 		switch {

@@ -14,14 +14,14 @@ import (
 type bfdPart struct {
 	env    *environment
 	engine *bfd.Engine
-	global atomic.Pointer[confparse.Global]
+	cfg    atomic.Pointer[confparse.Config]
 }
 
 func newBFDPart(env *environment) (part, error) {
 	p := &bfdPart{env: env, engine: bfd.New(env.cfg.BFD, bfd.Options{Log: env.log, Notify: func(ev bfd.Event) {
 		env.bfd([]bfdState{{Name: ev.Name, Up: ev.Up, VRRP: ev.Config.TellVRRP, Checker: ev.Config.TellChecker}})
 	}})}
-	p.global.Store(&env.cfg.Global)
+	p.cfg.Store(env.cfg)
 	return p, nil
 }
 
@@ -41,7 +41,7 @@ func (p *bfdPart) reload(ctx context.Context, cfg *confparse.Config) error {
 	if err := p.engine.Reload(ctx, cfg.BFD); err != nil {
 		return err
 	}
-	p.global.Store(&cfg.Global)
+	p.cfg.Store(cfg)
 	return nil
 }
 

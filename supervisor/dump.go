@@ -88,11 +88,13 @@ func (p *vrrpPart) dump(s os.Signal) {
 	if err != nil {
 		return // it is stopping
 	}
-	g := &p.cfg.Load().Global
+	cfg := p.cfg.Load()
+	g := &cfg.Global
 	names, log, pid := dumpNames(p.env.o, g), p.env.log, os.Getpid()
 	switch s {
 	case syscall.SIGUSR1, toLog:
-		writeData(log, s, "VRRP", names.Main, func(w *bufio.Writer) { status.Data(w, g, snap) })
+		report(log, p.engine.Interfaces(ctx, snap))
+		writeData(log, s, "VRRP", names.Main, func(w *bufio.Writer) { status.Data(w, cfg, snap) })
 	case syscall.SIGUSR2, sigStatsClear:
 		log.Info(fmt.Sprintf("Printing VRRP stats for process(%d) on signal", pid))
 		report(log, status.Write(names.Stats, 0o666, func(w *bufio.Writer) { status.Stats(w, snap) }))
@@ -120,7 +122,7 @@ func (p *checkerPart) dump(s os.Signal) {
 		if err != nil {
 			return
 		}
-		writeData(log, s, "checker", names.Check, func(w *bufio.Writer) { status.CheckData(w, &cfg.Global, snap) })
+		writeData(log, s, "checker", names.Check, func(w *bufio.Writer) { status.CheckData(w, cfg, snap) })
 	case sigJSON, sigJSONMusl:
 		if wants(p.env.o, cfg, partVRRP) {
 			return // the file is the VRRP part's
@@ -144,8 +146,8 @@ func (p *bfdPart) dump(s os.Signal) {
 	if err != nil {
 		return
 	}
-	g := p.global.Load()
-	writeData(p.env.log, s, "BFD", dumpNames(p.env.o, g).BFD, func(w *bufio.Writer) { status.BFDData(w, g, sessions) })
+	cfg := p.cfg.Load()
+	writeData(p.env.log, s, "BFD", dumpNames(p.env.o, &cfg.Global).BFD, func(w *bufio.Writer) { status.BFDData(w, cfg, sessions) })
 }
 
 // servers is the list of virtual servers for the VRRP part's JSON.
@@ -167,7 +169,7 @@ func writeJSON(path string, g *confparse.Global, v *vrrp.Snapshot, servers []byt
 // dumpParent writes keepalived_parent.data.
 func (p *parent) dumpParent(s os.Signal) {
 	cur := p.cfg.Load()
-	writeData(p.log, s, "parent", dumpNames(p.o, &cur.Global).Parent, func(w *bufio.Writer) { status.Global(w, &cur.Global) })
+	writeData(p.log, s, "parent", dumpNames(p.o, &cur.Global).Parent, func(w *bufio.Writer) { status.Global(w, cur) })
 }
 
 // toLog asks a dumper to write its data into the log (-d) instead of a file.

@@ -41,6 +41,7 @@ type object struct {
 	from   any // the configuration it was started from
 	stop   context.CancelFunc
 	status int
+	script *track.Watch // of a script
 }
 
 // dependency is one reference of an instance to an object, with the weight that counts.
@@ -192,8 +193,13 @@ func (e *Engine) onObject(key objectKey, up bool, value int, text string) {
 // watchObjects starts and stops watchers so that those of cfg run. Unchanged ones go on with what they know.
 func (e *Engine) watchObjects(cfg *Config) {
 	want := map[objectKey]*object{}
+	used := usedScripts(cfg)
 	for _, c := range cfg.Scripts {
-		want[objectKey{trackScript, c.Name}] = &object{weight: c.Weight, revers: c.Reverse, from: *c}
+		if !used[c.Name] {
+			e.act.say(slog.LevelInfo, fmt.Sprintf("Warning - script %s is not used", c.Name), slog.String("script", c.Name))
+			continue
+		}
+		want[objectKey{trackScript, c.Name}] = &object{weight: c.Weight, revers: c.Reverse, from: *c, script: &track.Watch{}}
 	}
 	for _, name := range trackedIfaces(cfg) {
 		o := &object{known: true}
@@ -225,6 +231,23 @@ func (e *Engine) watchObjects(cfg *Config) {
 	}
 }
 
+// usedScripts are the scripts that an instance or a group depends on; the others are not run.
+func usedScripts(cfg *Config) map[string]bool {
+	used := map[string]bool{}
+	add := func(t *TrackConfig) {
+		for _, r := range t.Scripts {
+			used[r.Name] = true
+		}
+	}
+	for _, in := range cfg.Instances {
+		add(&in.Track)
+	}
+	for _, g := range cfg.Groups {
+		add(&g.Track)
+	}
+	return used
+}
+
 // trackedIfaces are the names under track_interface.
 func trackedIfaces(cfg *Config) []string {
 	var out []string
@@ -251,7 +274,7 @@ func (e *Engine) runObjects() {
 		o.stop = cancel
 		switch c := o.from.(type) {
 		case ScriptConfig:
-			s := track.Script{Name: c.Name, Command: c.Command, Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, InitFail: c.InitFail}
+			s := track.Script{Name: c.Name, Command: c.Command, Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, InitFail: c.InitFail, Watch: o.script}
 			e.wg.Go(func() {
 				s.Run(ctx, e.o.Scripts, func(r track.Report) { e.input(ctx, func() { e.onScript(key, o, r) }) })
 			})

@@ -5,6 +5,7 @@ package track
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"releve/script"
@@ -58,6 +59,46 @@ type Script struct {
 	Timeout    time.Duration // zero: Interval
 	Rise, Fall int
 	InitFail   bool
+	Watch      *Watch // nil: nobody looks
+}
+
+// Watch is how a script stands, for others to look at while it runs. A nil one stands still.
+type Watch struct {
+	running atomic.Bool
+	row     atomic.Int32
+}
+
+// Running says that the script runs just now.
+func (w *Watch) Running() bool { return w != nil && w.running.Load() }
+
+// Row is the number of results in a row as the reference counts it: below Rise while the script is down, from there on up to
+// Rise+Fall-1 while it is up.
+func (w *Watch) Row() int {
+	if w == nil {
+		return 0
+	}
+	return int(w.row.Load())
+}
+
+func (w *Watch) set(c *Counter) {
+	if w == nil {
+		return
+	}
+	rise, fall := max(c.Rise, 1), max(c.Fall, 1)
+	switch {
+	case !c.known:
+		w.row.Store(int32(rise + fall - 1))
+	case c.up:
+		w.row.Store(int32(rise + fall - 1 - c.row))
+	default:
+		w.row.Store(int32(c.row))
+	}
+}
+
+func (w *Watch) run(on bool) {
+	if w != nil {
+		w.running.Store(on)
+	}
 }
 
 // Report is a change that a watcher saw.
@@ -87,11 +128,14 @@ func (s Script) Run(ctx context.Context, r *script.Runner, report func(Report)) 
 		count.Set(false)
 		report(Report{Name: s.Name, Changed: true, Text: "VRRP_Script(" + s.Name + ") considered failed until it succeeds", Status: -1})
 	}
+	s.Watch.set(&count)
 	last := 0
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
+		s.Watch.run(true)
 		exit, err := r.Run(ctx, cmd)
+		s.Watch.run(false)
 		if ctx.Err() != nil {
 			return
 		}
@@ -101,7 +145,9 @@ func (s Script) Run(ctx context.Context, r *script.Runner, report func(Report)) 
 		}
 		last = status
 		good := err == nil && exit.OK() && !exit.TimedOut
-		if count.Add(good) {
+		changed := count.Add(good)
+		s.Watch.set(&count)
+		if changed {
 			text := "VRRP_Script(" + s.Name + ") succeeded"
 			if !good {
 				text = "VRRP_Script(" + s.Name + ") " + why
