@@ -50,6 +50,9 @@ type announcement struct {
 	addr    netip.Addr
 	ifindex int
 	iface   string
+	lane    int           // announcements of one lane are spaced: the interface's, or below zero that of a garp_group
+	pause   time.Duration // between two of the lane
+	extra   bool          // on an interface that nothing else is sent on (garp_extra_if)
 }
 
 type groupPlan struct{ name string }
@@ -85,11 +88,11 @@ type actuator struct {
 	ended   bool
 	wake    chan struct{}
 
-	paced    map[int]*pacer // by interface, of this goroutine
+	paced    map[int]*pacer // by lane, of this goroutine
 	settings settings
 }
 
-// pacer spaces announcements on an interface (vrrp_garp_interval).
+// pacer spaces announcements on an interface (vrrp_garp_interval) or a group of them (garp_group).
 type pacer struct {
 	next  time.Time
 	queue []paced
@@ -362,6 +365,9 @@ func (a *actuator) announcing(j *job) {
 		return
 	}
 	for _, an := range j.plan.frames {
+		if j.burst == machine.ExtraIf && !an.extra {
+			continue
+		}
 		a.log.LogAttrs(context.Background(), slog.LevelInfo, "("+j.plan.name+") Sending/queueing "+plural(an.addr)+" on "+an.iface+" for "+an.addr.String(),
 			slog.String("instance", j.plan.name))
 	}
@@ -375,20 +381,19 @@ func (a *actuator) round(j *job) {
 		return
 	}
 	for _, an := range p.frames {
-		pause := p.garp.GARPInterval
-		if an.addr.Is6() {
-			pause = p.garp.GNAInterval
+		if j.burst == machine.ExtraIf && !an.extra {
+			continue
 		}
-		q := a.paced[an.ifindex]
-		if pause == 0 && q == nil {
+		q := a.paced[an.lane]
+		if an.pause == 0 && q == nil {
 			a.emit(an)
 			continue
 		}
 		if q == nil {
 			q = &pacer{}
-			a.paced[an.ifindex] = q
+			a.paced[an.lane] = q
 		}
-		q.queue = append(q.queue, paced{an, j.term, p, pause})
+		q.queue = append(q.queue, paced{an, j.term, p, an.pause})
 	}
 }
 
@@ -410,7 +415,7 @@ func (a *actuator) flush() {
 // pace sends what is due and says when the next one is.
 func (a *actuator) pace() (wait time.Duration, pending bool) {
 	now := time.Now()
-	for ifindex, q := range a.paced {
+	for lane, q := range a.paced {
 		for len(q.queue) > 0 {
 			n := q.queue[0]
 			if n.plan.term.Load() != n.term {
@@ -429,7 +434,7 @@ func (a *actuator) pace() (wait time.Duration, pending bool) {
 			q.next = now.Add(n.pause)
 		}
 		if len(q.queue) == 0 && now.After(q.next) {
-			delete(a.paced, ifindex)
+			delete(a.paced, lane)
 		}
 	}
 	return wait, pending
@@ -453,6 +458,8 @@ func (e *Engine) announce(in *instance, b machine.Burst) {
 		n = g.LowerPrioRepeat
 	case machine.Refreshing:
 		n = max(g.RefreshRepeat, 1)
+	case machine.ExtraIf:
+		n = 1
 	}
 	if in.plan.min {
 		n = 1

@@ -320,6 +320,8 @@ func (e *Engine) runDue() {
 			ev.Kind = machine.AnnounceDue
 		case machine.Refresh:
 			ev.Kind = machine.RefreshDue
+		case machine.Extra:
+			ev.Kind = machine.ExtraDue
 		}
 		e.step(t.in, ev)
 	}

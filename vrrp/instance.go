@@ -111,11 +111,13 @@ func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Co
 		LastWord:             !c.HigherPrioQuiet && !c.Strict,
 		OwnerIgnoreAdverts:   c.OwnerIgnoreAdverts,
 		TimerExpiredBackup:   c.TimerExpiredBackup,
+		TimerExpiredPrio:     c.TimerExpiredPrio,
 		Addr:                 src,
 		AnnounceDelay:        c.GARP.Delay,
 		LowerDelay:           c.GARP.LowerPrioDelay,
 		NoLower:              c.Strict || c.GARP.LowerPrioRepeat == 0,
 		Refresh:              c.GARP.Refresh,
+		Extra:                c.GARP.ExtraIfInterval,
 	}
 	if global.MinGARP {
 		mc.AnnounceDelay, mc.LowerDelay, mc.Refresh = 0, 0, 0

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"releve/vrrp/vip"
 )
@@ -32,7 +33,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			e.act.say(slog.LevelError, fmt.Sprintf("(%s) %v", in.cfg.Name, err))
 		}
 		if f != nil {
-			p.frames = append(p.frames, announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name})
+			an := announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name, extra: in.elsewhere(i)}
+			an.lane, an.pause = e.lane(in, i, &a)
+			p.frames = append(p.frames, an)
 		}
 	}
 	links := e.linkNames()
@@ -47,6 +50,48 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 	}
 	slices.Reverse(p.del)
 	return p
+}
+
+// elsewhere tells interfaces on which nothing but announcements is sent regularly: virtual MACs, and with garp_extra_if all also others
+// than the instance's own.
+func (in *instance) elsewhere(i *iface) bool {
+	switch {
+	case i == in.ifc, i == in.vmac && !in.cfg.VMAC.XmitBase:
+		return false
+	case i == in.vmac, in.cfg.GARP.ExtraIfAll:
+		return true
+	}
+	for _, v := range in.addrVMACs {
+		if v == i {
+			return true
+		}
+	}
+	return false
+}
+
+// lane finds out with what the announcements of an address share their pause: the physical interface, or its garp_group.
+func (e *Engine) lane(in *instance, i *iface, a *vip.Address) (int, time.Duration) {
+	index, name := i.index, i.name
+	base := a.Dev
+	if base == "" {
+		base = in.cfg.Iface
+	}
+	if b := byName(e.ifaces, base); b != nil && b != i { // i is a virtual MAC interface on it
+		index, name = b.index, b.name
+	}
+	v6 := a.Prefix.Addr().Is6()
+	for n, g := range e.cfg.GARPGroups {
+		if slices.Contains(g.Ifaces, name) {
+			if v6 {
+				return -n - 1, g.GNAInterval
+			}
+			return -n - 1, g.GARPInterval
+		}
+	}
+	if v6 {
+		return index, in.cfg.GARP.GNAInterval
+	}
+	return index, in.cfg.GARP.GARPInterval
 }
 
 // ifaceOf is the interface that an address belongs on; nil if that is not there.

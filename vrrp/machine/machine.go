@@ -43,6 +43,8 @@ type Config struct {
 	LastWord           bool
 	OwnerIgnoreAdverts bool
 	TimerExpiredBackup bool
+	// TimerExpiredPrio is the highest priority that another router may have, for TimerExpiredBackup; zero: 254.
+	TimerExpiredPrio int
 
 	// Addr is the own primary address, which decides between two masters of equal priority.
 	Addr netip.Addr
@@ -53,6 +55,8 @@ type Config struct {
 	NoLower                   bool
 	// Refresh announces every so often, first at AnnounceDelay + Refresh; zero: never.
 	Refresh time.Duration
+	// Extra announces the addresses on other interfaces every so often (garp_extra_if); zero: never.
+	Extra time.Duration
 }
 
 // Machine is one instance. It is made by New and used by one goroutine.
@@ -157,6 +161,8 @@ const (
 	// AnnounceDue is the timer of the second burst, RefreshDue that of the refresh.
 	AnnounceDue
 	RefreshDue
+	// ExtraDue is the timer of the announcements on other interfaces.
+	ExtraDue
 	// Failed and Recovered: something that the instance cannot do without.
 	Failed
 	Recovered
@@ -212,6 +218,7 @@ const (
 	Main Timer = iota
 	Second
 	Refresh
+	Extra
 	Timers
 )
 
@@ -225,6 +232,7 @@ const (
 	Lower
 	LowerSecond
 	Refreshing
+	ExtraIf
 )
 
 // Remark is the reason of a state change or something worth a line.

@@ -62,7 +62,7 @@ func (s *sim) perform(actions []Action) {
 		case Release:
 			text = "release"
 		case Announce:
-			text = "announce " + [...]string{"takeover", "takeover again", "lower", "lower again", "refresh"}[a.Burst]
+			text = "announce " + [...]string{"takeover", "takeover again", "lower", "lower again", "refresh", "elsewhere"}[a.Burst]
 		case Notify:
 			text = "notify " + a.State.String()
 		case NotifyLower:
@@ -93,7 +93,7 @@ func (s *sim) until(t time.Duration) {
 			return
 		}
 		s.due[m][tm] = time.Time{}
-		s.step(m, Event{Kind: [...]EventKind{Due, AnnounceDue, RefreshDue}[tm]})
+		s.step(m, Event{Kind: [...]EventKind{Due, AnnounceDue, RefreshDue, ExtraDue}[tm]})
 	}
 }
 
@@ -110,6 +110,10 @@ func heard(prio uint8, src string) Event {
 
 func heard3(prio uint8, every time.Duration) Event {
 	return Event{Kind: Heard, Prio: prio, Src: netip.MustParseAddr("10.0.0.9"), Interval: every}
+}
+
+func expiredAt(prio int) func(*Config) {
+	return func(c *Config) { c.TimerExpiredBackup, c.TimerExpiredPrio = true, prio }
 }
 
 func first(prio uint8) Event {
@@ -185,6 +189,20 @@ func TestScenarios(t *testing.T) {
 			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
 		{"higher_prio_send_advert sends one more", v2(100, func(c *Config) { c.HigherPrioSendAdvert = true }), []in{{0, 0, start}, {4000 * ms, 0, heard(150, "10.0.0.1")}}, 7600 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"a master that slept past the down timer of others steps down first", v2(100), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: Due, Late: 3700 * ms}}}, 4100 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"one that slept for less goes on", v2(100), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: Due, Late: 3500 * ms}}}, 4000 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s send 100"}}},
+		{"timer_expired_backup: another router of the priority given may have taken over", v2(100, expiredAt(200)), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: Due, Late: 2220 * ms}}}, 4100 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"timer_expired_backup: not yet", v2(100, expiredAt(200)), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: Due, Late: 2210 * ms}}}, 4000 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s send 100"}}},
+		{"timer_expired_backup without a priority counts with 254", v2(100, expiredAt(0)), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: Due, Late: 2010 * ms}}}, 4100 * ms,
+			[][]string{begin, lead("3.609375s", 100), {"4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
+		{"a backup that slept past its down timer listens once more", v2(100), []in{{0, 0, start}, {3000 * ms, 0, Event{Kind: Due, Late: 3700 * ms}}}, 7000 * ms,
+			[][]string{begin, lead("6.609375s", 100)}},
+		{"garp_extra_if announces elsewhere every so often", v2(100, func(c *Config) { c.Extra, c.Interval, c.AnnounceDelay = 4*time.Second, 10*time.Second, 0 }), []in{{0, 0, start}}, 39 * time.Second,
+			[][]string{begin, lead("30.609375s", 100), {"34.609375s announce elsewhere", "38.609375s announce elsewhere"}}},
 		{"of two masters that meet the worse one says that it was there", v2(100, func(c *Config) { c.LastWord = true }), []in{{0, 0, start}, {4000 * ms, 0, heard(150, "10.0.0.1")}}, 4100 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4s send 100", "4s enter BACKUP", "4s release", "4s notify BACKUP"}}},
 		{"but not to one that has only now become master for the first time", v2(100, func(c *Config) { c.LastWord = true }), []in{{0, 0, start}, {4000 * ms, 0, first(150)}}, 4100 * ms,

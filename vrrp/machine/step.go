@@ -49,6 +49,10 @@ func (m *Machine) Step(ev Event, out []Action) []Action {
 			return append(out, Action{Kind: Announce, M: m, Burst: Refreshing},
 				Action{Kind: Arm, M: m, Timer: Refresh, After: m.cfg.Refresh})
 		}
+	case ExtraDue:
+		if m.state == Master && m.cfg.Extra > 0 {
+			return append(out, Action{Kind: Announce, M: m, Burst: ExtraIf}, Action{Kind: Arm, M: m, Timer: Extra, After: m.cfg.Extra})
+		}
 	case AddrLost:
 		if m.state == Master {
 			return m.leave(out, Backup, AddressGone, ev)
@@ -197,13 +201,22 @@ func (m *Machine) dueAsBackup(ev Event, out []Action) []Action {
 
 // dueAsMaster: time for an advert. After so long a pause that another router must have taken over, step down first, then look.
 func (m *Machine) dueAsMaster(ev Event, out []Action) []Action {
-	if ev.Late > m.DownInterval() || m.cfg.TimerExpiredBackup && ev.Late > m.cfg.Interval {
+	if ev.Late > m.DownInterval() || m.cfg.TimerExpiredBackup && ev.Late+m.cfg.Interval > m.othersDown() {
 		out = append(out, Action{Kind: Say, M: m, Why: Suspended, Late: ev.Late})
 		return m.leave(out, Backup, Suspended, ev)
 	}
 	return append(out,
 		Action{Kind: Send, M: m, Prio: m.prio},
 		Action{Kind: Arm, M: m, Timer: Main, After: max(m.cfg.Interval-ev.Late, 0)})
+}
+
+// othersDown is how long after the last advert the best of the others takes over.
+func (m *Machine) othersDown() time.Duration {
+	o := *m
+	if o.prio = 254; m.cfg.TimerExpiredPrio > 0 {
+		o.prio = uint8(m.cfg.TimerExpiredPrio)
+	}
+	return o.DownInterval()
 }
 
 // failed and recovered: not in the RFCs. An instance in FAULT is deaf and silent; a group is in FAULT as long as a member is.
@@ -345,6 +358,9 @@ func (m *Machine) leadOne(out []Action, why Remark) []Action {
 	if m.cfg.Refresh > 0 {
 		out = append(out, Action{Kind: Arm, M: m, Timer: Refresh, After: m.cfg.AnnounceDelay + m.cfg.Refresh})
 	}
+	if m.cfg.Extra > 0 {
+		out = append(out, Action{Kind: Arm, M: m, Timer: Extra, After: m.cfg.Extra})
+	}
 	return append(out, Action{Kind: Notify, M: m, From: from, State: Master, Why: why})
 }
 
@@ -407,6 +423,9 @@ func (m *Machine) Reconfigure(cfg Config, prio uint8, out []Action) []Action {
 		}
 		if old.Refresh != cfg.Refresh && cfg.Refresh > 0 {
 			out = append(out, Action{Kind: Arm, M: m, Timer: Refresh, After: cfg.Refresh})
+		}
+		if old.Extra != cfg.Extra && cfg.Extra > 0 {
+			out = append(out, Action{Kind: Arm, M: m, Timer: Extra, After: cfg.Extra})
 		}
 	case Backup:
 		if was != m.DownInterval() {

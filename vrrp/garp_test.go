@@ -1,0 +1,61 @@
+package vrrp
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"releve/vrrp/vip"
+)
+
+func TestAGroupOfInterfacesSharesItsPauseBetweenAnnouncements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		make := func(name string, vrid uint8, vips ...string) *InstanceConfig {
+			c := testInstance(name, vrid, 100, vips...)
+			c.Version, c.AdvertInt = 3, 10*time.Second
+			c.GARP = GARPConfig{Repeat: 2, GARPInterval: time.Hour} // the group's interval beats the instance's
+			return c
+		}
+		cfg := &Config{Instances: []*InstanceConfig{make("a", 51, "10.9.0.100/24"), make("b", 52, "10.9.0.101/24")},
+			GARPGroups: []GARPGroup{{Ifaces: []string{"eth0"}, GARPInterval: 50 * time.Millisecond, HasGARP: true}}}
+		e, d := fakeEngine(t, cfg, Options{})
+		stop := run(t, e)
+		time.Sleep(37 * time.Second)
+		var got []string
+		for _, l := range d.take() {
+			if strings.Contains(l, "announcements") && !strings.HasSuffix(l, " 0 announcements") {
+				got = append(got, l)
+			}
+		}
+		expect(t, got, "36.094s 1 announcements", "36.144s 1 announcements", "36.194s 1 announcements", "36.244s 1 announcements")
+		stop()
+	})
+}
+
+func TestAddressesElsewhereAreAnnouncedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	l.plug(1, "eth1", "10.9.1.1/24")
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	c.VIPs = append(c.VIPs, vip.Address{Prefix: netip.MustParsePrefix("10.9.1.100/24"), Dev: "eth1", UseVMAC: true}, vip.Address{Prefix: netip.MustParsePrefix("10.9.1.101/24"), Dev: "eth1"})
+	c.GARP = GARPConfig{Repeat: 1, ExtraIfInterval: 300 * time.Millisecond}
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	said := func(text string) int { return strings.Count(a.log.all(), text) }
+	l.eventually("the address with a virtual MAC elsewhere is announced again", 10*time.Second, func() bool { return said("Sending gratuitous ARP on vrrp.51 for 10.9.1.100") > 3 })
+	for _, text := range []string{"Sending gratuitous ARP on eth0 for 10.9.0.100", "Sending gratuitous ARP on eth1 for 10.9.1.101"} {
+		if n := said(text); n != 1 {
+			t.Errorf("%d times: %s", n, text)
+		}
+	}
+	all := *c
+	all.GARP.ExtraIfAll = true
+	if err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{&all}}); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("with all, the one without, too", 4*time.Second, func() bool { return said("Sending gratuitous ARP on eth1 for 10.9.1.101") > 3 })
+	if n := said("Sending gratuitous ARP on eth0 for 10.9.0.100"); n != 1 {
+		t.Errorf("the own interface %d times", n)
+	}
+}
