@@ -65,7 +65,7 @@ func (e *Engine) pollLinks() {
 					return
 				}
 				if _, known := e.beats.up[name]; !known && method != "" && want[name] != "" && want[name] != method {
-					e.act.say(slog.LevelInfo, fmt.Sprintf("(%s): using %s polling", name, method), slog.String("iface", name))
+					e.act.say(slog.LevelInfo, fmt.Sprintf("(%s): Configured linkbeat type %s not supported, using %s", name, want[name], method), slog.String("iface", name))
 				}
 				e.beats.up[name] = up
 				if i := byName(e.ifaces, name); i != nil {

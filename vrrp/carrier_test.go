@@ -37,7 +37,7 @@ func TestThePolledLinkCounts(t *testing.T) {
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, Linkbeat: []Linkbeat{{Iface: "eth0", Method: track.MII}}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
-	if !a.log.has("(eth0): using ETHTOOL polling") {
+	if !a.log.has("(eth0): Configured linkbeat type MII not supported, using ETHTOOL") {
 		t.Error("nothing is said about veth having no MII")
 	}
 	l.run("ip link set %s down", l.port(1))

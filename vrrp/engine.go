@@ -127,6 +127,7 @@ type Engine struct {
 	ahead     time.Duration // how far ahead it is set now
 	readers   map[*socket]chan *batch.Reader
 
+	overruns    uint64 // of the netlink socket
 	beats       beats
 	routes      *routeWatcher
 	wanted      map[vip.Key][]wanted // routes and rules that are watched

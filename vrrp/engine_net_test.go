@@ -69,7 +69,7 @@ func TestForeignAndBrokenAdvertsAreCountedAndDropped(t *testing.T) {
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	c.Auth = AuthPass
 	copy(c.AuthPass[:], "secret")
-	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, LogUnknownVRIDs: true}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
 
 	src := netip.MustParseAddr("10.9.0.2")
@@ -115,6 +115,11 @@ func TestForeignAndBrokenAdvertsAreCountedAndDropped(t *testing.T) {
 	unknown := a.snapshot().UnknownVRID
 	l.inject(2, make(255, func(a *wire.Advert) { a.VRID = 99 }, nil))
 	l.eventually("another VRID", 2*time.Second, func() bool { return a.snapshot().UnknownVRID == unknown+1 })
+	l.inject(2, make(255, func(a *wire.Advert) { a.VRID = 99 }, nil))
+	l.eventually("a second time", 2*time.Second, func() bool { return a.snapshot().UnknownVRID == unknown+2 })
+	if n := strings.Count(a.log.all(), "Unknown VRID(99) received on interface(eth0) from 10.9.0.2. ignoring..."); n != 1 {
+		t.Errorf("a stranger is named %d times, want once", n)
+	}
 	s := a.snapshot().Instances[0]
 	if s.State != Master || s.Stats.AdvertRcvd != 0 {
 		t.Errorf("state %s, %d adverts accepted", s.State, s.Stats.AdvertRcvd)

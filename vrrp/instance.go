@@ -231,7 +231,7 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 	}
 	list := s.byVRID[vrid]
 	if len(list) == 0 {
-		e.unknown++
+		e.unknownVRID(s, vrid)
 		return
 	}
 	for _, in := range list {
@@ -268,6 +268,28 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 	}
 }
 
+// unknownVRID counts an advert of a virtual router that is not configured, and with log_unknown_vrids says so once for each sender.
+func (e *Engine) unknownVRID(s *socket, vrid uint8) {
+	e.unknown++
+	if !e.cfg.LogUnknownVRIDs {
+		return
+	}
+	who := stranger{vrid, e.packet.Src}
+	if s.strangers[who] || len(s.strangers) >= maxSaid {
+		return
+	}
+	if s.strangers == nil {
+		s.strangers = map[stranger]bool{}
+	}
+	s.strangers[who] = true
+	name := ""
+	if i := e.ifaces[s.key.ifindex]; i != nil {
+		name = i.name
+	}
+	e.act.say(slog.LevelInfo, fmt.Sprintf("Unknown VRID(%d) received on interface(%s) from %s. ignoring...", vrid, name, e.packet.Src),
+		slog.Int("vrid", int(vrid)), slog.String("iface", name))
+}
+
 // peerChecksum follows a unicast peer that changes to the old checksum or from it. It gets the kind that it sends.
 func (e *Engine) peerChecksum(in *instance) {
 	src, old := e.packet.Src, e.advert.OldChecksum
@@ -283,7 +305,7 @@ func (e *Engine) peerChecksum(in *instance) {
 	}
 	in.oldPeers[src] = old
 	in.out.ready = false
-	e.say(in, fmt.Sprintf("Setting unicast VRRPv3 checksum to %s version for %s", word, src))
+	e.say(in, "Setting unicast VRRPv3 checksum to "+word+" version", slog.String("peer", src.String()))
 }
 
 // concerns tells several instances of one VRID on a socket apart by the group they listen to.

@@ -259,6 +259,9 @@ func (e *Engine) check(in *instance, lost vip.Present) {
 
 // resync reads everything again after the kernel dropped updates.
 func (e *Engine) resync() {
+	e.overruns++
+	e.act.say(slog.LevelWarn, "Netlink: Receive buffer overrun on monitor socket - interfaces and addresses are read again")
+	e.act.say(slog.LevelInfo, "  - increase the relevant netlink_rcv_bufs global parameter and/or set force")
 	table, err := e.links()
 	if err != nil {
 		e.act.say(slog.LevelError, "interfaces not read after lost netlink updates", slog.Any("err", err))

@@ -38,6 +38,14 @@ type socket struct {
 	send   func(*batch.Writer) (failed int, err error)
 	failed int // sends failed since the last success
 	buffer int // SO_RCVBUF as asked for
+	// strangers are senders of adverts for virtual routers that are not configured, of whom that has been said.
+	strangers map[stranger]bool
+}
+
+// stranger is a sender of adverts that nobody here listens to.
+type stranger struct {
+	vrid uint8
+	src  netip.Addr
 }
 
 // packets is what a receiver hands to the owner: one Read of one socket.
