@@ -151,11 +151,8 @@ func (t *text) fifos(g *confparse.Global) {
 		if f.fifo.Path == "" {
 			continue
 		}
-		who := ""
-		if a, err := (script.Settings{User: g.ScriptUser}).Account(&script.Command{User: f.fifo.User, Group: f.fifo.Group}); err == nil && f.fifo.User != "" {
-			who = fmt.Sprintf(", uid:gid %d:%d", a.UID, a.GID)
-		}
-		t.top(f.name, f.fifo.Path+who)
+		who := t.accounts.of(&script.Command{User: f.fifo.User, Group: f.fifo.Group})
+		t.top(f.name, f.fifo.Path+yes(who != "", ", uid:gid ", "")+who)
 		if !f.fifo.Script.IsZero() {
 			t.top(f.name+" script", t.command(f.fifo.Script))
 		}

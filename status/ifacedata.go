@@ -57,6 +57,9 @@ func (t *text) iface(i *vrrp.IfaceSnapshot) {
 	t.row("State", linkState(i.Flags))
 	t.row("Up debounce timer", strconv.FormatInt(i.Up.Microseconds(), 10)+"us")
 	t.row("Down debounce timer", strconv.FormatInt(i.Down.Microseconds(), 10)+"us")
+	if i.MayChange {
+		t.line("Interface type/base can be changed")
+	}
 	if i.Base != "" {
 		t.line("VMAC type %s, underlying interface = %s, state = %sUP, %sRUNNING", yes(i.Type == "macvlan", "private", i.Type), i.Base, yes(i.BaseUp, "", "not "), yes(i.BaseUp, "", "not "))
 		t.line("I/f created by keepalived")
@@ -68,10 +71,12 @@ func (t *text) iface(i *vrrp.IfaceSnapshot) {
 	} else {
 		t.line("NIC support %s interface", yes(i.Linkbeat == "ETHTOOL", "ETHTOOL GLINK", i.Linkbeat))
 	}
-	if i.GARPGroup > 0 {
+	if i.GARPGroup >= 0 {
 		t.line("Gratuitous ARP interval %dms", i.GARP.Milliseconds())
 		t.line("Gratuitous NA interval %dms", i.GNA.Milliseconds())
-		t.line("Gratuitous ARP aggregation group %d", i.GARPGroup)
+		if i.GARPGroup > 0 {
+			t.line("Gratuitous ARP aggregation group %d", i.GARPGroup)
+		}
 	}
 	t.line("Reset ARP config counter %d", i.Holders["arp_ignore"])
 	t.line("Original arp_ignore %s", or(i.Settings["arp_ignore"], "0"))

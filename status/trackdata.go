@@ -63,6 +63,12 @@ func (t *text) file(f *vrrp.FileConfig, s *vrrp.Snapshot) {
 	t.trackers(s.Config, f.Name, f.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Files })
 }
 
+// delaysRunning tells which delay keeps the number of processes from counting.
+func delaysRunning(p *vrrp.ProcessConfig, o vrrp.ObjectSnapshot) (fork, terminate bool) {
+	enough := o.Value >= p.Quorum && (!p.HasQuorumMax || o.Value <= p.QuorumMax)
+	return o.Known && enough && !o.Up, o.Known && !enough && o.Up
+}
+
 func weight(n int, reverse bool) string { return fmt.Sprintf("%d%s", n, yes(reverse, " reverse", "")) }
 
 func (t *text) tracked(c *vrrp.TrackConfig, cfg *vrrp.Config) {
@@ -205,6 +211,9 @@ func (t *text) process(p *vrrp.ProcessConfig, s *vrrp.Snapshot) {
 	t.row("Weight", weight(p.Weight, p.Reverse))
 	t.row("Terminate delay", fixed(p.TerminateDelay)+"s")
 	t.row("Fork delay", fixed(p.ForkDelay)+"s")
+	fork, end := delaysRunning(p, s.Processes[p.Name])
+	t.line("Fork delay timer %srunning", yes(fork, "", "not "))
+	t.line("Terminate delay timer %srunning", yes(end, "", "not "))
 	t.row("Full command", p.FullCommand)
 	t.trackers(s.Config, p.Name, p.Weight, func(c *vrrp.TrackConfig) []vrrp.TrackRef { return c.Processes })
 }

@@ -16,7 +16,7 @@ func Data(w *bufio.Writer, cfg *confparse.Config, s *vrrp.Snapshot) {
 	t := newText(w, cfg)
 	t.global(cfg)
 	c := s.Config
-	t.garpGroups(c.GARPGroups)
+	t.garpGroups(&cfg.Global.Defaults.GARP, c)
 	t.static("Static Addresses", len(c.StaticAddrs), func(i int) string { return Address(&c.StaticAddrs[i], "", true) })
 	t.static("Static Routes", len(c.StaticRoutes), func(i int) string { return Route(&c.StaticRoutes[i]) })
 	t.static("Static Rules", len(c.StaticRules), func(i int) string { return Rule(&c.StaticRules[i]) })
@@ -40,19 +40,40 @@ func Data(w *bufio.Writer, cfg *confparse.Config, s *vrrp.Snapshot) {
 	t.interfaces(s.Interfaces)
 }
 
-func (t *text) garpGroups(groups []vrrp.GARPGroup) {
-	if len(groups) == 0 {
+// garpGroups lists the pauses between announcements: as group 0 the global ones, with the interfaces in use that are in no other group.
+func (t *text) garpGroups(d *vrrp.GARPConfig, c *vrrp.Config) {
+	groups := c.GARPGroups
+	if d.GARPInterval == 0 && d.GNAInterval == 0 && len(groups) == 0 {
 		return
 	}
 	t.section("Gratuitous ARP delays")
-	for i, g := range groups {
-		t.section("GARP delay group " + strconv.Itoa(i))
+	one := func(n int, g *vrrp.GARPGroup) {
+		t.section("GARP delay group " + strconv.Itoa(n))
 		t.top("GARP interval", seconds(g.GARPInterval))
 		t.top("GNA interval", seconds(g.GNAInterval))
 		t.top1("Interfaces")
 		for _, name := range g.Ifaces {
 			t.put("  ", name)
 		}
+	}
+	if d.GARPInterval > 0 || d.GNAInterval > 0 {
+		zero := vrrp.GARPGroup{GARPInterval: d.GARPInterval, GNAInterval: d.GNAInterval}
+		taken := map[string]bool{"": true}
+		for _, g := range groups {
+			for _, name := range g.Ifaces {
+				taken[name] = true
+			}
+		}
+		for _, in := range c.Instances {
+			if !taken[in.Iface] {
+				taken[in.Iface] = true
+				zero.Ifaces = append(zero.Ifaces, in.Iface)
+			}
+		}
+		one(0, &zero)
+	}
+	for i := range groups {
+		one(i+1, &groups[i])
 	}
 }
 
@@ -119,13 +140,13 @@ func (t *text) instance(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 		t.row("Preempt delay", seconds(c.PreemptDelay)+" secs")
 	}
 	t.row("Promote_secondaries", enabled(c.PromoteSecondaries))
+	t.auth(c)
 	if c.KernelRxBuf > 0 {
 		t.row("Kernel rx buffer size", c.KernelRxBuf)
 	}
 	if c.Debug > 0 {
 		t.row("Debug level", c.Debug)
 	}
-	t.auth(c)
 	t.addresses("Virtual IP ("+strconv.Itoa(len(c.VIPs))+"):", in, c.VIPs)
 	t.addresses("Virtual IP Excluded :", in, c.Excluded)
 	t.unicast(c)

@@ -30,7 +30,10 @@ type IfaceSnapshot struct {
 	Base   string
 	BaseUp bool
 	Type   string
-	// Up and Down are the delays of interface_up_down_delays, GARP and GNA the pauses of its garp_group, counted from 1.
+	// MayChange says that the interface may come back as another kind (dynamic_interfaces allow_if_changes).
+	MayChange bool
+	// Up and Down are the delays of interface_up_down_delays, GARP and GNA the pauses of its garp_group, counted from 1; 0 stands
+	// for the global pauses, -1 for none.
 	Up, Down, GARP, GNA time.Duration
 	GARPGroup           int
 	// Linkbeat is how the link is polled; empty: it is not.
@@ -110,7 +113,11 @@ func (e *Engine) Interfaces(ctx context.Context, s *Snapshot) error {
 // interfaces is the owner's part.
 func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 	users := map[string][]IfaceUser{}
+	pauses := map[string]*GARPConfig{}
 	for _, in := range e.instances {
+		if g := &in.cfg.GARP; g.GARPInterval > 0 || g.GNAInterval > 0 {
+			pauses[in.cfg.Iface] = g
+		}
 		seen := map[string]bool{}
 		if dev := in.cfg.device(); dev != "" && !in.cfg.DontTrackPrimary {
 			seen[dev] = true
@@ -122,6 +129,12 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 				users[d.key.name] = append(users[d.key.name], IfaceUser{in.cfg.Name, d.weight, d.revers})
 			}
 		}
+		for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
+			if a.Dev != "" && !seen[a.Dev] && !a.NoTrack {
+				seen[a.Dev] = true
+				users[a.Dev] = append(users[a.Dev], IfaceUser{Instance: in.cfg.Name})
+			}
+		}
 		for _, v := range in.virtualIfaces() {
 			if !seen[v.name] {
 				users[v.name] = append(users[v.name], IfaceUser{Instance: in.cfg.Name})
@@ -131,7 +144,11 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 	list := make([]IfaceSnapshot, 0, len(links))
 	for _, l := range links {
 		a := l.Attrs()
-		i := IfaceSnapshot{Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, Flags: a.RawFlags, MTU: a.MTU, Kind: a.EncapType, Users: users[a.Name]}
+		i := IfaceSnapshot{Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, Flags: a.RawFlags, MTU: a.MTU, Kind: a.EncapType, Users: users[a.Name], GARPGroup: -1}
+		i.MayChange = e.cfg.AllowIfChanges && a.RawFlags&unix.IFF_LOOPBACK == 0
+		if g := pauses[a.Name]; g != nil {
+			i.GARPGroup, i.GARP, i.GNA = 0, g.GARPInterval, g.GNAInterval
+		}
 		if known := e.ifaces[a.Index]; known != nil {
 			i.Addr4, i.Addr6 = known.first(false, e.vips), known.first(true, e.vips)
 		}
