@@ -18,7 +18,8 @@ func (e *Engine) wantProcesses(cfg *Config, want map[objectKey]*object) {
 // runProcess follows a track_process.
 func (e *Engine) runProcess(ctx context.Context, key objectKey, o *object, c ProcessConfig) {
 	p := track.Process{Name: c.Name, Path: c.Path, Params: c.Params, Match: c.ParamMatch, Full: c.FullCommand,
-		Min: c.Quorum, Max: c.QuorumMax, HasMax: c.HasQuorumMax, ForkDelay: c.ForkDelay, TerminateDelay: c.TerminateDelay}
+		Min: c.Quorum, Max: c.QuorumMax, HasMax: c.HasQuorumMax, ForkDelay: c.ForkDelay, TerminateDelay: c.TerminateDelay,
+		Buffer: e.cfg.Buffers.Processes, Force: e.cfg.Buffers.ForceProcesses}
 	e.wg.Go(func() {
 		p.Run(ctx, func(n int, up bool) {
 			e.input(ctx, func() {

@@ -28,6 +28,9 @@ type Process struct {
 	HasMax bool
 	// ForkDelay is how long there must be enough before that counts, TerminateDelay the same for too few or too many.
 	ForkDelay, TerminateDelay time.Duration
+	// Buffer is the receive buffer of the process connector in bytes, zero: 1 MiB; Force lets it exceed the system's limit.
+	Buffer int
+	Force  bool
 }
 
 // Matches judges one process by its name and its command line.
@@ -51,34 +54,39 @@ func (p *Process) Matches(comm string, argv []string) bool {
 }
 
 // Count counts the processes under proc (normally /proc) that match.
-func (p *Process) Count(proc string) int {
+func (p *Process) Count(proc string) int { return len(p.find(proc)) }
+
+// find lists them.
+func (p *Process) find(proc string) map[int]bool {
+	found := map[int]bool{}
 	entries, err := os.ReadDir(proc)
 	if err != nil {
-		return 0
+		return found
 	}
-	n := 0
 	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		dir := filepath.Join(proc, e.Name())
-		comm, err := os.ReadFile(dir + "/comm")
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		var argv []string
-		if p.Full || len(p.Params) > 0 || p.Match != "" {
-			line, err := os.ReadFile(dir + "/cmdline")
-			if err != nil || len(line) == 0 {
-				continue
-			}
-			argv = strings.Split(string(bytes.TrimSuffix(line, []byte{0})), "\x00")
-		}
-		if p.Matches(strings.TrimSuffix(string(comm), "\n"), argv) {
-			n++
+		if pid, err := strconv.Atoi(e.Name()); err == nil && p.is(proc, pid) {
+			found[pid] = true
 		}
 	}
-	return n
+	return found
+}
+
+// is looks at one process, which may have ended meanwhile.
+func (p *Process) is(proc string, pid int) bool {
+	dir := filepath.Join(proc, strconv.Itoa(pid))
+	comm, err := os.ReadFile(dir + "/comm")
+	if err != nil {
+		return false
+	}
+	var argv []string
+	if p.Full || len(p.Params) > 0 || p.Match != "" {
+		line, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || len(line) == 0 {
+			return false
+		}
+		argv = strings.Split(string(bytes.TrimSuffix(line, []byte{0})), "\x00")
+	}
+	return p.Matches(strings.TrimSuffix(string(comm), "\n"), argv)
 }
 
 // enough judges a count.
@@ -90,43 +98,86 @@ func (p *Process) enough(n int) bool {
 	return n >= least && (!p.HasMax || n <= p.Max)
 }
 
-// processEvery is how often /proc is read. The kernel's process connector would tell at once, but only in the initial network
-// namespace, where daemons of namespaces never are.
+// processEvery is how often /proc is read where the kernel does not tell.
 const processEvery = 500 * time.Millisecond
 
-// Run reports the count at once and whenever it changes, with what it means, until ctx is done.
+// Run reports the count at once and whenever it changes, with what it means, until ctx is done. The kernel's process connector tells of
+// changes as they happen, but in the initial namespaces only; elsewhere /proc is read every so often.
 func (p Process) Run(ctx context.Context, report func(n int, up bool)) {
+	counts := make(chan int)
+	tell := func(n int) {
+		select {
+		case counts <- n:
+		case <-ctx.Done():
+		}
+	}
+	done := make(chan struct{})
+	defer func() { <-done }()
+	go func() {
+		defer close(done)
+		if e, err := openProcEvents(p.Buffer, p.Force); err == nil {
+			p.follow(ctx, e, tell)
+		}
+		p.poll(ctx, tell)
+	}()
+	p.judge(ctx, counts, report)
+}
+
+// poll counts every so often and reports changes.
+func (p *Process) poll(ctx context.Context, report func(int)) {
 	tick := time.NewTicker(processEvery)
 	defer tick.Stop()
-	last := p.Count("/proc")
-	up := p.enough(last)
-	report(last, up)
-	var since time.Time // when the count first spoke against up
+	for last := -1; ctx.Err() == nil; {
+		if n := p.Count("/proc"); n != last {
+			last = n
+			report(n)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// judge turns counts into up and down. The first one counts at once, later changes when they have lasted for the delay.
+func (p *Process) judge(ctx context.Context, counts <-chan int, report func(n int, up bool)) {
+	var n int
+	select {
+	case n = <-counts:
+	case <-ctx.Done():
+		return
+	}
+	up := p.enough(n)
+	report(n, up)
+	wait := time.NewTimer(time.Hour)
+	wait.Stop()
+	defer wait.Stop()
+	waiting := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-		}
-		n, was := p.Count("/proc"), up
-		switch good := p.enough(n); {
-		case good == up:
-			since = time.Time{}
-		default:
-			delay := p.TerminateDelay
-			if good {
-				delay = p.ForkDelay
+		case n = <-counts:
+			switch good := p.enough(n); {
+			case good == up:
+				wait.Stop()
+				waiting = false
+			case !waiting:
+				delay := p.TerminateDelay
+				if good {
+					delay = p.ForkDelay
+				}
+				if delay > 0 {
+					wait.Reset(delay)
+					waiting = true
+				} else {
+					up = good
+				}
 			}
-			if since.IsZero() {
-				since = time.Now()
-			}
-			if time.Since(since) >= delay {
-				up, since = good, time.Time{}
-			}
+		case <-wait.C:
+			waiting = false
+			up = p.enough(n)
 		}
-		if n != last || up != was {
-			last = n
-			report(n, up)
-		}
+		report(n, up)
 	}
 }
