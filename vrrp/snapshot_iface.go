@@ -119,7 +119,7 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 			pauses[in.cfg.Iface] = g
 		}
 		seen := map[string]bool{}
-		if dev := in.cfg.device(); dev != "" && !in.cfg.DontTrackPrimary {
+		if dev := in.cfg.device(); dev != "" {
 			seen[dev] = true
 			users[dev] = append(users[dev], IfaceUser{Instance: in.cfg.Name})
 		}

@@ -31,7 +31,7 @@ var (
 )
 
 // Need skips the test unless what is there: "root", "netns" (root and network namespaces), "nft" (nftables in the kernel), "ipvs"
-// (IPVS in the kernel), or one of the tools by name.
+// (IPVS in the kernel), "overlay" (that file system), "systemd" (its program, to be run in namespaces), or one of the tools by name.
 func Need(t testing.TB, what ...string) {
 	t.Helper()
 	for _, w := range what {
@@ -65,6 +65,17 @@ func look(what string) error {
 		return nil
 	}
 	switch what {
+	case "systemd":
+		if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
+			return fmt.Errorf("%w: apt-get install systemd", err)
+		}
+		return nil
+	case "overlay":
+		b, err := os.ReadFile("/proc/filesystems")
+		if err != nil || !strings.Contains(string(b), "\toverlay\n") {
+			return fmt.Errorf("no overlay file system in this kernel")
+		}
+		return nil
 	case "root":
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("effective user is %d, not 0", os.Geteuid())
