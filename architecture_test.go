@@ -15,7 +15,7 @@ import (
 var mayImport = map[string][]string{
 	"bench/failover":    {},
 	"bfd":               {},
-	"capture":           {"vrrp/wire"},
+	"capture":           {"vrrp/wire", "bfd"},
 	"confparse":         {"vrrp", "vrrp/vip", "director", "healthcheck", "bfd", "ipvs", "script"},
 	"director":          {"healthcheck", "ipvs", "script"},
 	"healthcheck":       {"script"},

@@ -1,0 +1,156 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// dhcpView is a client's exchange.
+type dhcpView struct {
+	at     time.Time
+	offers int
+}
+
+func (a *Annotator) dhcpMessage(f *Frame, m *DHCP, n *Note) {
+	v := a.dhcp[m.XID]
+	if v == nil {
+		if len(a.dhcp) >= maxState {
+			clear(a.dhcp)
+		}
+		v = &dhcpView{at: f.At}
+		a.dhcp[m.XID] = v
+	}
+	client := a.names.host(m.Client, netip.Addr{})
+	server := a.names.host(f.SrcMAC, f.Src)
+	if m.Server.IsValid() {
+		server = a.names.addr(m.Server)
+	}
+	relayed := ""
+	if m.Relay.IsValid() && !m.Relay.IsUnspecified() {
+		relayed = fmt.Sprintf(" through the relay %s", m.Relay)
+	}
+	switch m.Kind {
+	case 1:
+		n.Src = client
+		n.say(Info, "%s asks for an address%s: every server hears it, one of the pair answers, chosen by the hash of the hardware address.", client, relayed)
+		if m.Secs > 3 {
+			n.say(Info, "It has been asking for %d s, so the other server may answer too.", m.Secs)
+		}
+	case 2:
+		v.offers++
+		n.say(Info, "%s offers %s to %s, %s after it was asked.", server, m.Yours, client, span(f.At.Sub(v.at)))
+		if v.offers > 1 {
+			n.say(Info, "It is the %s offer.", ordinal(v.offers))
+		}
+	case 3:
+		n.Src = client
+		switch {
+		case m.Server.IsValid():
+			n.say(Info, "%s takes the offer of %s and wants %s.", client, server, m.Asked)
+		case m.Asked.IsValid():
+			n.say(Info, "%s wants %s back, which it had before.", client, m.Asked)
+		default:
+			n.say(Info, "%s renews %s%s.", client, m.Current, ifElse(n.Dst == "", ", asking any server, since its own does not answer", " with "+n.Dst))
+		}
+	case 5:
+		what := m.Yours
+		if what.IsUnspecified() {
+			what = m.Current
+		}
+		if m.Lease > 0 {
+			n.say(Change, "%s gives %s to %s for %s.", server, what, client, span(m.Lease))
+		} else {
+			n.say(Info, "%s answers %s.", server, client)
+		}
+	case 6:
+		n.say(Alarm, "%s refuses what %s wants: it must begin anew.", server, client)
+	case 4:
+		n.say(Alarm, "%s found the address in use and gives it back.", client)
+	case 7:
+		n.say(Info, "%s gives %s back.", client, m.Current)
+	case 8:
+		n.say(Info, "%s has an address and asks for the rest: a probe that proves the process, not the leases.", client)
+	default:
+		n.say(Routine, "%s of %s.", m.Name(), client)
+	}
+}
+
+func (a *Annotator) failover(f *Frame, m *Failover, n *Note) {
+	src := n.Src
+	for i := range m.Messages {
+		x := &m.Messages[i]
+		switch x.Type {
+		case 10:
+			before := a.peers[src]
+			a.peers[src] = x.StateName()
+			if before == x.StateName() {
+				n.say(Info, "%s is still in state %s.", src, x.StateName())
+				continue
+			}
+			n.say(Change, "%s says that it is in state %s now%s.", src, x.StateName(), ifElse(before == "", "", ", it was in "+before))
+			switch x.State {
+			case 2:
+				n.say(Info, "Each serves its half of the clients.")
+			case 3:
+				n.say(Info, "It does not hear its peer and gives out only its own half of the free addresses.")
+			case 4:
+				n.say(Alarm, "It takes its peer for dead and may use all addresses: if the peer lives, both may give out the same one.")
+			case 5:
+				n.say(Alarm, "Both may have given out the same addresses and compare.")
+			}
+			n.event(f, src, "DHCP failover", x.StateName())
+		case 5:
+			n.say(Info, "%s greets its failover peer as primary%s%s.", src, ifElse(x.HasMCLT, fmt.Sprintf(", MCLT %d s", x.MCLT), ""), buckets(x.HashBuckets))
+		case 6:
+			if x.Reject != 0 {
+				n.say(Alarm, "%s rejects its failover peer, reason %d.", src, x.Reject)
+			} else {
+				n.say(Info, "%s accepts its failover peer.", src)
+			}
+		case 3:
+			n.say(Info, "%s tells its peer that %s is %s.", src, x.Addr, x.BindingName())
+		case 4:
+			if x.Reject != 0 {
+				n.say(Alarm, "%s does not accept that for %s, reason %d.", src, x.Addr, x.Reject)
+			} else {
+				n.say(Routine, "%s has noted that for %s.", src, x.Addr)
+			}
+		case 1:
+			n.say(Info, "%s asks for its share of the free addresses.", src)
+		case 2:
+			n.say(Info, "%s gives %d free addresses.", src, x.Transferred)
+		case 7, 9:
+			n.say(Info, "%s wants to know everything its peer %s.", src, ifElse(x.Type == 7, "has", "has not told it yet"))
+		case 8:
+			n.say(Info, "%s has told everything.", src)
+		case 11:
+			n.say(Routine, "%s is there (CONTACT).", src)
+		case 12:
+			n.say(Change, "%s takes its leave.", src)
+		default:
+			n.say(Info, "Failover message %d of %s.", x.Type, src)
+		}
+	}
+	if len(m.Messages) == 0 {
+		n.say(Routine, "Part of a failover message.")
+	}
+	if words := strings.Fields(n.Text); len(words) > 90 {
+		n.Text = strings.Join(words[:80], " ") + fmt.Sprintf(" ... (%d messages)", len(m.Messages))
+	}
+}
+
+// buckets says how the clients are shared out.
+func buckets(b []byte) string {
+	if len(b) != 32 {
+		return ""
+	}
+	n := 0
+	for _, x := range b {
+		for ; x != 0; x &= x - 1 {
+			n++
+		}
+	}
+	return fmt.Sprintf("; it serves %d of 256 parts of the clients", n)
+}

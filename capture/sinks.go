@@ -1,0 +1,208 @@
+package capture
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Sink takes frames with their notes.
+type Sink interface {
+	// Frame is called in the order of time; points are those known so far.
+	Frame(f *Frame, n *Note, points []Point) error
+	// Close is called once, at the end, with what did not happen any more.
+	Close(last []Event) error
+}
+
+// Options say how a capture runs.
+type Options struct {
+	Knowledge Knowledge
+	// Count ends it after so many frames; 0 is no limit.
+	Count int
+}
+
+// Run reads a source until its end and gives every frame to all sinks.
+func Run(src Source, o Options, sinks ...Sink) (frames int, err error) {
+	var d Decoder
+	a := NewAnnotator(o.Knowledge)
+	for o.Count == 0 || frames < o.Count {
+		var p Packet
+		if p, err = src.Next(); err != nil {
+			break
+		}
+		f := d.Decode(p)
+		n := a.Add(f)
+		frames++
+		for _, s := range sinks {
+			if err := s.Frame(f, &n, src.Points()); err != nil {
+				return frames, err
+			}
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	last := a.Advance(a.now)
+	for _, s := range sinks {
+		if cerr := s.Close(last); err == nil {
+			err = cerr
+		}
+	}
+	return frames, err
+}
+
+// Text writes a line for each frame, with the time since the one before.
+type Timeline struct {
+	W io.Writer
+	// Colour uses the terminal's; Brief leaves out routine frames; Utc prints times of day in UTC.
+	Colour, Brief bool
+	begin, last   time.Time
+	skipped       int
+}
+
+const (
+	dim    = "\x1b[2m"
+	bold   = "\x1b[1m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	reset  = "\x1b[0m"
+)
+
+func (t *Timeline) paint(code, s string) string {
+	if !t.Colour || code == "" {
+		return s
+	}
+	return code + s + reset
+}
+
+// Frame writes the frame's line, after those of what happened without one.
+func (t *Timeline) Frame(f *Frame, n *Note, points []Point) error {
+	if t.begin.IsZero() {
+		t.begin, t.last = f.At, f.At
+		if _, err := fmt.Fprintf(t.W, "%s\n", t.paint(dim, "from "+f.At.UTC().Format("2006-01-02 15:04:05.000000 UTC"))); err != nil {
+			return err
+		}
+	}
+	for _, e := range n.Events {
+		if e.State == "" {
+			if err := t.event(e); err != nil {
+				return err
+			}
+		}
+	}
+	if t.Brief && n.Kind == Routine {
+		t.skipped++
+		return nil
+	}
+	code := [...]string{dim, "", bold, bold + red}[n.Kind]
+	point := ""
+	if len(points) > 1 && f.Point < len(points) {
+		point = " [" + points[f.Point].Name + "]"
+	}
+	to := n.Dst
+	if to == "" {
+		to = "all"
+	}
+	skipped := ""
+	if t.skipped > 0 {
+		skipped = fmt.Sprintf(" (%d routine frames before)", t.skipped)
+		t.skipped = 0
+	}
+	_, err := fmt.Fprintf(t.W, "%10.6f %s %-6s %s → %s%s  %s%s\n", f.At.Sub(t.begin).Seconds(), t.paint(dim, fmt.Sprintf("+%-9s", span(f.At.Sub(t.last)))), f.Proto, n.Src, to,
+		t.paint(dim, point), t.paint(code, n.Text), t.paint(dim, skipped))
+	t.last = f.At
+	return err
+}
+
+func (t *Timeline) event(e Event) error {
+	_, err := fmt.Fprintf(t.W, "%10.6f %s\n", e.At.Sub(t.begin).Seconds(), t.paint(yellow, "           ! "+e.Text))
+	return err
+}
+
+// Close writes what did not happen any more.
+func (t *Timeline) Close(last []Event) error {
+	for _, e := range last {
+		if e.State == "" {
+			if err := t.event(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// JSONLines writes an object for each frame on a line of its own.
+type JSONLines struct{ W io.Writer }
+
+type jsonFrame struct {
+	No      int       `json:"no"`
+	Time    time.Time `json:"time"`
+	Point   string    `json:"point,omitempty"`
+	Proto   string    `json:"proto"`
+	Src     string    `json:"src"`
+	Dst     string    `json:"dst,omitempty"`
+	Kind    string    `json:"kind"`
+	Text    string    `json:"text"`
+	Fault   string    `json:"fault,omitempty"`
+	Fields  []Field   `json:"fields"`
+	Events  []Event   `json:"events,omitempty"`
+	Length  int       `json:"length"`
+	Payload int       `json:"payload,omitempty"`
+}
+
+func (j JSONLines) Frame(f *Frame, n *Note, points []Point) error {
+	o := jsonFrame{No: f.No, Time: f.At.UTC(), Proto: f.Proto, Src: n.Src, Dst: n.Dst, Kind: n.Kind.String(), Text: n.Text, Fault: f.Fault, Fields: f.Fields, Events: n.Events,
+		Length: f.Len, Payload: len(f.Payload)}
+	if f.Point < len(points) {
+		o.Point = points[f.Point].Name
+	}
+	b, err := json.Marshal(o)
+	if err == nil {
+		_, err = j.W.Write(append(b, '\n'))
+	}
+	return err
+}
+
+// Close writes what did not happen any more, as an object with events only.
+func (j JSONLines) Close(last []Event) error {
+	if len(last) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(struct {
+		Events []Event `json:"events"`
+	}{last})
+	if err == nil {
+		_, err = j.W.Write(append(b, '\n'))
+	}
+	return err
+}
+
+// File writes pcapng with the sentence as the comment of each packet.
+type File struct {
+	W *Writer
+	// Close is called at the end, if it is set.
+	Done func() error
+}
+
+func (p File) Frame(f *Frame, n *Note, points []Point) error {
+	p.W.Points(points)
+	text := n.Text
+	for _, e := range n.Events {
+		if e.State == "" {
+			text = joinText("Before it: "+strings.TrimSuffix(e.Text, ".")+".", text)
+		}
+	}
+	return p.W.Write(f.Packet, text)
+}
+
+// Close writes what is held back.
+func (p File) Close([]Event) error {
+	err := p.W.Flush()
+	if p.Done != nil {
+		err = errors.Join(err, p.Done())
+	}
+	return err
+}
