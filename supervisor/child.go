@@ -118,7 +118,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 		p.log.Error(err.Error())
 	}
 	go wait(p.events, c, c.run, proc, l)
-	if err := l.send(message{Kind: kindStart, Dir: p.dir, Again: again, Resume: again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
+	if err := l.send(message{Kind: kindStart, Dir: p.dir, Again: again, Resume: again, Killed: c.pidFile.left && !again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
 		p.log.Error(fmt.Sprintf("%s process(%d): %v", c.name, c.pid, err))
 	}
 	return nil

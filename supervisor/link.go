@@ -45,6 +45,7 @@ type message struct {
 	States map[string]string `json:"states,omitempty"` // instance name to state word
 	BFD    []bfdState        `json:"bfd,omitempty"`
 	Resume bool              `json:"resume,omitempty"` // what the predecessor put up is still there
+	Killed bool              `json:"killed,omitempty"` // an earlier daemon left its pid file, and what else it left nobody knows
 	Dir    string            `json:"dir,omitempty"`    // where the daemon was started
 	Again  bool              `json:"again,omitempty"`  // not the first start of this part
 }

@@ -18,6 +18,7 @@ var errRunning = errors.New("already running")
 type pidFile struct {
 	path string
 	f    *os.File
+	left bool // it was there already: its owner did not end in good order
 }
 
 // lockPidFile opens path, not following links, and locks it with an open-file-description lock, which survives in the
@@ -45,7 +46,7 @@ func lockPidFile(path string) (*pidFile, error) {
 		var here, there unix.Stat_t
 		if unix.Fstat(int(f.Fd()), &here) == nil && unix.Lstat(path, &there) == nil && here.Ino == there.Ino && here.Dev == there.Dev {
 			f.Chmod(0o644)
-			return &pidFile{path, f}, nil
+			return &pidFile{path, f, here.Size > 0}, nil
 		}
 		f.Close()
 	}

@@ -3,6 +3,11 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"releve/confparse"
@@ -22,7 +27,7 @@ type vrrpPart struct {
 func newVRRPPart(env *environment) (part, error) {
 	p := &vrrpPart{env: env}
 	p.cfg.Store(env.cfg)
-	o := vrrp.Options{Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs,
+	o := vrrp.Options{Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
 		Sync: &syncControl{log: env.log}, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global))}
 	if env.start.Resume {
 		for name, state := range env.start.States {
@@ -38,6 +43,42 @@ func newVRRPPart(env *environment) (part, error) {
 	p.engine, p.tell = e, newDispatcher(env, notify.VRRP)
 	p.bfd(env.start.BFD)
 	return p, nil
+}
+
+// alone reports whether no other VRRP daemon lives in this network namespace: what it set looks like what a dead one left.
+func alone(log *slog.Logger) bool {
+	here, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return false
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return false
+	}
+	family := map[int]bool{os.Getpid(): true, os.Getppid(): true}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || family[pid] {
+			continue
+		}
+		if ns, err := os.Readlink("/proc/" + e.Name() + "/ns/net"); err != nil || ns != here {
+			continue
+		}
+		line, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		argv0, _, _ := strings.Cut(string(line), "\x00")
+		if name := filepath.Base(argv0); name != "keepalived" && name != "releve" {
+			continue
+		}
+		if stat, err := os.ReadFile("/proc/" + e.Name() + "/stat"); err == nil {
+			_, rest, _ := strings.Cut(string(stat), ") ")
+			if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(os.Getppid()) {
+				continue // another child of our parent
+			}
+		}
+		log.Info("another VRRP daemon runs in this network namespace: what a predecessor may have left is not looked for", "pid", pid)
+		return false
+	}
+	return true
 }
 
 // vrrpFinal gives an obstacle the exit status of the reference.

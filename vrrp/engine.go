@@ -29,7 +29,8 @@ type Options struct {
 	// Resume names the instances that were MASTER when the predecessor of this process died. They go on as MASTER with an advert
 	// at once and keep their addresses; without it an instance removes what a predecessor left and waits its down timer.
 	Resume map[string]bool
-	// Reclaim removes at the start, from the interfaces in use, addresses that carry our protocol number and are not configured.
+	// Reclaim removes at the start what a predecessor with another configuration left behind: from the interfaces in use addresses that
+	// carry our protocol number, routes with it, and virtual MAC interfaces; rules with our protocol number from everywhere.
 	Reclaim bool
 	// KeepAtStop leaves addresses, routes and rules at the stop (--dont-release-vrrp).
 	KeepAtStop bool

@@ -293,46 +293,6 @@ func (e *Engine) replaceTable(table map[int]*iface) {
 	}
 }
 
-// reclaim removes addresses with our protocol number that nobody here wants, left by a predecessor with another configuration.
-func (e *Engine) reclaim() {
-	inUse := map[int]bool{}
-	wanted := map[vip.Present]bool{}
-	for _, in := range e.instances {
-		for _, c := range in.plan.add {
-			if c.Index == 0 {
-				continue // a route or rule
-			}
-			inUse[c.Index] = true
-			wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
-		}
-		if in.ifc != nil {
-			inUse[in.ifc.index] = true
-		}
-	}
-	for _, c := range e.staticChanges(true) {
-		wanted[vip.Present{Index: c.Index, Prefix: c.Addr.Prefix}] = true
-	}
-	e.act.put(job{do: func(a *actuator) {
-		list, err := a.kernel.List()
-		if err != nil {
-			a.log.Error("addresses not read", "err", err)
-			return
-		}
-		var del []vip.Change
-		for _, p := range list {
-			if p.Proto == vip.Protocol && inUse[p.Index] && !wanted[vip.Present{Index: p.Index, Prefix: p.Prefix}] {
-				a.log.Info(fmt.Sprintf("removing leftover address %s of a predecessor", p.Prefix))
-				del = append(del, vip.Change{Index: p.Index, Addr: vip.Address{Prefix: p.Prefix}})
-			}
-		}
-		for _, err := range a.kernel.Apply(del) {
-			if err != nil {
-				a.log.Error("leftover not removed", "err", err)
-			}
-		}
-	}})
-}
-
 // startDelay is how long the instances wait at the start: vrrp_startup_delay, and vrrp_delay_after_boot as far as the machine has
 // not been up for that long.
 func (e *Engine) startDelay() time.Duration {
