@@ -24,6 +24,17 @@ func (p *interp) buildVRRP(cfg *Config) {
 	c.Linkbeat, c.LinkbeatPolling = r.linkbeat, g.g.LinkbeatUsePolling
 	f, b := &cfg.Global.Firewall, &cfg.Global.Buffers
 	c.Firewall = vip.FirewallConfig{Table: f.NFTable, Priority: f.NFPriority, HasPriority: true, Counters: f.NFCounters}
+	for _, w := range []struct {
+		name string
+		on   bool
+	}{{"vrrp_iptables", f.IPTables}, {"vrrp_ipsets", f.IPSets}, {"namespace_with_ipsets", cfg.Global.NamespaceWithIPSets}} {
+		if w.on {
+			c.IPTables = append(c.IPTables, w.name)
+		}
+	}
+	if cfg.Global.MaxAutoPriority > 0 {
+		c.LateBy = cfg.Global.MinAutoPriorityDelay
+	}
 	c.DisableLocalIGMP = f.DisableLocalIGMP
 	c.Buffers = vrrp.Buffers{NetlinkCmd: b.VRRPCmd, NetlinkMonitor: b.VRRPMonitor, Processes: b.ProcessMonitor,
 		ForceNetlinkCmd: b.ForceVRRPCmd, ForceNetlinkMonitor: b.ForceVRRPMonitor, ForceProcesses: b.ForceProcessMonitor,

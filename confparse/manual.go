@@ -10,10 +10,9 @@ import (
 
 // idle are the keywords whose values are read, checked and carried, but on which no room acts.
 var idle = sync.OnceValue(func() map[string]bool {
-	return set(`vrrp_ipsets vrrp_iptables max_auto_priority min_auto_priority_delay nftables_ifindex namespace_with_ipsets enable_dbus
-	dbus_service_name dbus_no_interface_name snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc
-	enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval snmp_name
-	lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force
+	return set(`enable_dbus dbus_service_name dbus_no_interface_name snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker
+	enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval
+	snmp_name lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force
 	set_supplementary_groups use_symlink_paths tmp_config_directory regex_stack ca debug hashed`)
 })
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +56,59 @@ func applyProcess(g *confparse.Process, log *slog.Logger) {
 	if g.NoSwap {
 		tell("no swapping", unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE))
 	}
+}
+
+// autoPriority raises the real-time priority of the process when it runs late (max_auto_priority): first to the lowest, then by one each time.
+type autoPriority struct {
+	log *slog.Logger
+	set func(prio int, limit time.Duration) error
+
+	mu      sync.Mutex
+	highest int           // 0: never
+	prio    int           // now; 0: not real time
+	limit   time.Duration // RLIMIT_RTTIME once the process is real time
+}
+
+func newAutoPriority(log *slog.Logger) *autoPriority {
+	return &autoPriority{log: log, set: setRealTime}
+}
+
+// configure follows the configuration in force; what was raised stays.
+func (a *autoPriority) configure(g *confparse.Global, p *confparse.Process) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.highest = g.MaxAutoPriority
+	a.prio = max(a.prio, p.RTPriority)
+	a.limit = p.RLimitRTTime
+}
+
+// late is called when a timer went off too late.
+func (a *autoPriority) late(by time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.prio >= a.highest {
+		return
+	}
+	a.prio++
+	if err := a.set(a.prio, a.limit); err != nil {
+		a.log.Warn(fmt.Sprintf("real-time priority %d: %v", a.prio, err))
+		a.highest = 0
+		return
+	}
+	a.log.Info(fmt.Sprintf("A thread timer expired %.6f seconds ago", by.Seconds()))
+	a.log.Info(fmt.Sprintf("Set realtime priority %d", a.prio))
+}
+
+func setRealTime(prio int, limit time.Duration) error {
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(prio)}
+	if err := forThreads(func(tid int) error { return unix.SchedSetAttr(tid, &attr, 0) }); err != nil {
+		return err
+	}
+	if limit <= 0 {
+		return nil
+	}
+	usec := uint64(limit.Microseconds())
+	return unix.Setrlimit(unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: usec, Max: usec})
 }
 
 // forThreads calls f for every thread of the process: the scheduler knows threads only. Threads that start later inherit

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"releve/confparse"
 	"releve/notify"
@@ -22,12 +23,14 @@ type vrrpPart struct {
 	engine *vrrp.Engine
 	tell   *notify.Dispatcher
 	cfg    atomic.Pointer[confparse.Config] // in force
+	auto   *autoPriority
 }
 
 func newVRRPPart(env *environment) (part, error) {
-	p := &vrrpPart{env: env}
+	p := &vrrpPart{env: env, auto: newAutoPriority(env.log)}
 	p.cfg.Store(env.cfg)
-	o := vrrp.Options{Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
+	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)
+	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
 		Sync: &syncControl{log: env.log}, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global))}
 	if env.start.Resume {
 		for name, state := range env.start.States {
@@ -149,6 +152,7 @@ func (p *vrrpPart) reload(ctx context.Context, cfg *confparse.Config) error {
 		p.cfg.Store(old)
 		return err
 	}
+	p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)
 	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
 	if cfg.Global.FifoStatesOnReload {
 		p.writeStates(ctx)

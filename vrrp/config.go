@@ -57,10 +57,14 @@ type Config struct {
 	LogUnknownVRIDs bool
 	// Firewall is nftables and the keywords beside it; it counts at the start only.
 	Firewall vip.FirewallConfig
+	// IPTables names the keywords for iptables and ipsets that are written; nftables does their work.
+	IPTables []string
 	// DisableLocalIGMP is disable_local_igmp: the kernel reports no memberships of 224.0.0.0/24 while the engine runs.
 	DisableLocalIGMP bool
 	// Buffers are receive buffers.
 	Buffers Buffers
+	// LateBy is how late a timer must go off for Options.Late to be called; zero: never.
+	LateBy time.Duration
 	// AllowIfChanges is `dynamic_interfaces allow_if_changes`: a deleted interface may come back as another kind.
 	AllowIfChanges bool
 }

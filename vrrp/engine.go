@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Options struct {
 	// Reclaim removes at the start what a predecessor with another configuration left behind: from the interfaces in use addresses that
 	// carry our protocol number, routes with it, and virtual MAC interfaces; rules with our protocol number from everywhere.
 	Reclaim bool
+	// Late is called on the owner when a timer went off later than Config.LateBy, with how late; it must not block.
+	Late func(time.Duration)
 	// KeepAtStop leaves addresses, routes and rules at the stop (--dont-release-vrrp).
 	KeepAtStop bool
 }
@@ -253,6 +256,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.beginSessions()
 	e.pollLinks()
 	e.watchLosses()
+	if words := e.cfg.IPTables; len(words) > 0 {
+		e.act.say(slog.LevelInfo, strings.Join(words, ", ")+": nftables does that instead")
+	}
 	var begin <-chan time.Time
 	if d := e.startDelay(); d > 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))
@@ -315,6 +321,9 @@ func (e *Engine) runDue() {
 		t := e.sched.pop(now + coalesce)
 		if t == nil {
 			return
+		}
+		if late := now - t.due; e.cfg.LateBy > 0 && late > e.cfg.LateBy && e.o.Late != nil {
+			e.o.Late(late)
 		}
 		ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(now), Late: now - t.due}
 		switch t.which {

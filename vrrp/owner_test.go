@@ -418,3 +418,22 @@ func BenchmarkReceiveAsBackup(b *testing.B) {
 		b.Fatal("nothing received")
 	}
 }
+
+func TestTimersThatGoOffLateAreReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var late []time.Duration
+		cfg := &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}, LateBy: time.Second}
+		e, _ := fakeEngine(t, cfg, Options{Late: func(d time.Duration) { late = append(late, d.Round(time.Millisecond)) }})
+		stop := run(t, e)
+		time.Sleep(10 * time.Second)
+		// The process is not run for two seconds.
+		if err := e.call(t.Context(), func() { time.Sleep(2 * time.Second) }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(late) != 1 || late[0] <= time.Second || late[0] > 2*time.Second {
+			t.Errorf("late %v", late)
+		}
+		stop()
+	})
+}
