@@ -60,6 +60,8 @@ type groupPlan struct{ name string }
 // job is one thing to do. Jobs are done in the order of their arrival.
 type job struct {
 	do func(*actuator)
+	// what says in words what do does, for plans; empty: nothing worth a word
+	what string
 	// take and drop are gathered with their neighbours into one netlink write.
 	changes []vip.Change
 	plan    *plan
@@ -169,7 +171,11 @@ func (a *actuator) guard(p *plan, deny bool) {
 	if len(p.deny) == 0 || a.fw == nil {
 		return
 	}
-	a.put(job{do: func(a *actuator) {
+	verb := "remove"
+	if deny {
+		verb = "add"
+	}
+	a.put(job{what: fmt.Sprintf("%s firewall entries for %d addresses of %s", verb, len(p.deny), p.name), do: func(a *actuator) {
 		change := a.fw.Allow
 		if deny {
 			change = a.fw.Deny
@@ -204,7 +210,11 @@ func (a *actuator) sync(sd *SyncDaemonConfig, master bool, vrid uint8) {
 	if sd.HasID {
 		id = sd.ID
 	}
-	a.put(job{do: func(a *actuator) {
+	role := "backup"
+	if master {
+		role = "master"
+	}
+	a.put(job{what: "set IPVS sync daemon " + role + " on " + sd.Iface, do: func(a *actuator) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := a.o.Sync.Set(ctx, master, sd, id); err != nil {

@@ -9,20 +9,66 @@ import (
 	"releve/vrrp/vip"
 )
 
-// Reload changes the running configuration. Instances, addresses and priorities are changed one by one; instances that stay keep
-// their state. An error means that nothing was changed.
-func (e *Engine) Reload(ctx context.Context, cfg *Config) error {
+// Prepared is a configuration that can be taken over without anything that might fail: its sockets are open, its interfaces made, and
+// its plan is known. It ends with Commit or Abort; until then no other one can be prepared.
+type Prepared struct {
+	// Plan is what Commit will do.
+	Plan *Plan
+	e    *Engine
+	next *setup
+}
+
+// Prepare makes a configuration ready. The running one is not touched; an error says why the new one cannot run.
+func (e *Engine) Prepare(ctx context.Context, cfg *Config) (*Prepared, error) {
 	e.reload.Lock()
-	defer e.reload.Unlock()
+	p, err := e.ready(ctx, cfg)
+	if err != nil {
+		e.reload.Unlock()
+	}
+	return p, err
+}
+
+func (e *Engine) ready(ctx context.Context, cfg *Config) (*Prepared, error) {
 	var have haves
 	if err := e.call(ctx, func() { have = e.haves() }); err != nil {
-		return err
+		return nil, err
 	}
 	next, err := e.prepare(cfg, have, false)
 	if err != nil {
+		return nil, err
+	}
+	plan, err := e.rehearse(ctx, next)
+	if err != nil {
+		e.discard(next)
+		return nil, err
+	}
+	return &Prepared{plan, e, next}, nil
+}
+
+// Commit takes the configuration over. It fails only if the engine has ended.
+func (p *Prepared) Commit(ctx context.Context) error {
+	defer p.e.reload.Unlock()
+	err := p.e.call(ctx, func() { p.e.commit(p.next) })
+	if err != nil {
+		p.e.discard(p.next)
+	}
+	return err
+}
+
+// Abort gives the configuration up.
+func (p *Prepared) Abort() {
+	p.e.discard(p.next)
+	p.e.reload.Unlock()
+}
+
+// Reload changes the running configuration. Instances, addresses and priorities are changed one by one; instances that stay keep
+// their state. An error means that nothing was changed.
+func (e *Engine) Reload(ctx context.Context, cfg *Config) error {
+	p, err := e.Prepare(ctx, cfg)
+	if err != nil {
 		return err
 	}
-	return e.call(ctx, func() { e.commit(next) })
+	return p.Commit(ctx)
 }
 
 // same reports whether a running instance can become c without losing its identity on the LAN.

@@ -125,11 +125,14 @@ type Engine struct {
 	running   bool            // Run was called
 	started   bool            // instances were started
 	stopping  bool
-	unknown   uint64 // adverts of VRIDs not configured
-	nextAlarm time.Duration
-	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
-	ahead     time.Duration // how far ahead it is set now
-	readers   map[*socket]chan *batch.Reader
+	// rehearsing marks an understudy: it sends nothing and starts nothing.
+	rehearsing bool
+	resigned   []string // the instances that it would have sent priority 0 for
+	unknown    uint64   // adverts of VRIDs not configured
+	nextAlarm  time.Duration
+	lead       time.Duration // how far ahead of a deadline the alarm is set after a short sleep
+	ahead      time.Duration // how far ahead it is set now
+	readers    map[*socket]chan *batch.Reader
 
 	overruns    uint64 // of the netlink socket
 	beats       beats
@@ -183,7 +186,7 @@ func New(cfg *Config, o Options) (*Engine, error) {
 	}
 	e.lead = usualLead
 	e.links, e.open = e.watch.list, openSocket
-	e.vmacs = &vmacs{e.watch.handle, func(name string, vmac, base int, v6 bool) {
+	e.vmacs = &vmacs{h: e.watch.handle, move: func(name string, vmac, base int, v6 bool) {
 		if err := fw.AddVMAC(vmac, base, v6); err != nil {
 			e.log.Error("IGMP and MLD of "+name+" are not moved to the base interface: "+err.Error(), "iface", name, "err", err)
 		}

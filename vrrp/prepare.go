@@ -71,13 +71,20 @@ func (e *Engine) prepare(cfg *Config, have haves, lenient bool) (_ *setup, err e
 		return nil
 	})
 	if err != nil {
-		e.vmacs.remove(p.made...)
-		for _, o := range p.sockets {
-			o.close()
-		}
+		e.discard(p.setup)
 		return nil, err
 	}
 	return p.setup, nil
+}
+
+// discard gives up a setup that is not taken.
+func (e *Engine) discard(s *setup) {
+	if !e.vmacs.dry {
+		e.vmacs.remove(s.made...)
+	}
+	for _, o := range s.sockets {
+		o.close()
+	}
 }
 
 func (p *preparing) instance(c *InstanceConfig) error {

@@ -134,6 +134,12 @@ func (in *instance) unicastTTL() uint8 {
 
 // send queues an advert, a copy for each destination, on the instance's socket.
 func (e *Engine) send(in *instance, prio uint8) {
+	if e.rehearsing {
+		if prio == 0 {
+			e.resigned = append(e.resigned, in.cfg.Name)
+		}
+		return
+	}
 	s, o := in.tx, &in.out
 	if s == nil || !in.src.IsValid() {
 		return

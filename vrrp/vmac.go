@@ -59,6 +59,8 @@ type vmacs struct {
 	h *netlink.Handle
 	// move lets what an interface says about its groups leave by its base, before it says anything; nil: it does not.
 	move func(name string, vmac, base int, v6 bool)
+	// dry only tells what make would give.
+	dry bool
 }
 
 // make gives the VMAC of an instance. One that a predecessor left is used if it is what would have been made. The name of an
@@ -73,6 +75,15 @@ func (v *vmacs) make(c *InstanceConfig, cfg *Config, base *iface, mac net.Hardwa
 		old, err := v.h.LinkByName(name)
 		if err == nil && !fits(old, ipvlan, base, mac) {
 			continue
+		}
+		if v.dry {
+			i := iface{index: -1 - len(*made), name: name, mac: mac, up: true}
+			if err == nil {
+				i = linkState(old)
+			} else {
+				*made = append(*made, name)
+			}
+			return &i, nil
 		}
 		if err != nil {
 			if err := v.add(name, c, base, mac, ipvlan); err != nil {
@@ -209,7 +220,7 @@ func (e *Engine) dropVMACs(in *instance, keep footing) {
 			}
 		}
 		name, index, links := i.name, i.index, e.vmacs
-		e.act.put(job{do: func(a *actuator) {
+		e.act.put(job{what: "remove interface " + name, do: func(a *actuator) {
 			a.log.Info("Removing VMAC interface " + name)
 			links.remove(name)
 			if a.fw == nil {

@@ -96,6 +96,25 @@ func NewGroup(id int, members ...*Machine) *Group {
 	return g
 }
 
+// Clone is a machine in the same state, without a group.
+func (m *Machine) Clone() *Machine {
+	c := *m
+	c.group = nil
+	return &c
+}
+
+// Clone is a group in the same state of the machines that of has for this one's members.
+func (g *Group) Clone(of map[*Machine]*Machine) *Group {
+	c := &Group{ID: g.ID, state: g.state}
+	for _, m := range g.Members {
+		if o := of[m]; o != nil {
+			o.group = c
+			c.Members = append(c.Members, o)
+		}
+	}
+	return c
+}
+
 // State of the instance.
 func (m *Machine) State() State { return m.state }
 
