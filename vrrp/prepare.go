@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"releve/vrrp/vip"
 )
@@ -94,10 +97,12 @@ func (p *preparing) instance(c *InstanceConfig) error {
 		}
 	}
 	dev := c.device()
+	set := footing{}
+	if c.Iface == "" && !c.Src.IsValid() && len(c.Peers) > 0 {
+		set.src = sourceTo(c.Peers[0].Addr, c.VRF)
+		p.ground[c.Name] = set
+	}
 	if dev == "" {
-		if !c.Src.IsValid() && len(c.Peers) > 0 {
-			p.ground[c.Name] = footing{src: sourceTo(c.Peers[0].Addr)}
-		}
 		if err := p.addrVMACs(c); err != nil {
 			return err
 		}
@@ -110,7 +115,6 @@ func (p *preparing) instance(c *InstanceConfig) error {
 		}
 		return &SetupError{Kind: NoInterface, Instance: c.Name, Op: "find the interface", Iface: dev, Err: errNoInterface}
 	}
-	set := footing{}
 	if c.ownVMAC() {
 		v, err := p.make(c, i, vmacMAC(c, c.IPv6), true)
 		if err != nil {
@@ -130,9 +134,19 @@ func (p *preparing) instance(c *InstanceConfig) error {
 	return p.open(c, c.socketOn(i.index), i.name)
 }
 
-// sourceTo is the address that the kernel would send from; invalid if there is no route.
-func sourceTo(peer netip.Addr) netip.Addr {
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9)))
+// sourceTo is the address that the kernel would send from, in a routing domain if one is given; invalid if there is no route.
+func sourceTo(peer netip.Addr, vrf string) netip.Addr {
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		if vrf == "" {
+			return nil
+		}
+		var err error
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, vrf) }); e != nil {
+			return e
+		}
+		return err
+	}}
+	c, err := d.Dial("udp", netip.AddrPortFrom(peer, 9).String())
 	if err != nil {
 		return netip.Addr{}
 	}
