@@ -154,7 +154,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) hear() error {
 	need := map[ear]bool{}
 	for _, l := range e.links {
-		need[ear{l.cfg.Neighbor.Is6() && !l.cfg.Neighbor.Is4In6(), l.cfg.Multihop}] = true
+		need[earOf(l.cfg)] = true
 	}
 	for k, c := range e.ears {
 		if !need[k] {
@@ -163,21 +163,32 @@ func (e *Engine) hear() error {
 		}
 	}
 	for k := range need {
-		if e.ears[k] != nil {
-			continue
-		}
-		c, err := listenOn(k.v6, k.multi)
-		if err != nil {
+		if err := e.listen(k); err != nil {
 			return err
 		}
-		e.ears[k] = c
-		go listen(c, k.multi, func(h heard) {
-			select {
-			case e.rx <- h:
-			case <-e.done:
-			}
-		})
 	}
+	return nil
+}
+
+// earOf is the receiving socket that a session needs.
+func earOf(c *Config) ear { return ear{c.Neighbor.Is6() && !c.Neighbor.Is4In6(), c.Multihop} }
+
+// listen opens a receiving socket unless it is open.
+func (e *Engine) listen(k ear) error {
+	if e.ears[k] != nil {
+		return nil
+	}
+	c, err := listenOn(k.v6, k.multi)
+	if err != nil {
+		return err
+	}
+	e.ears[k] = c
+	go listen(c, k.multi, func(h heard) {
+		select {
+		case e.rx <- h:
+		case <-e.done:
+		}
+	})
 	return nil
 }
 

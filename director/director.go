@@ -353,6 +353,9 @@ func (d *Director) work(ctx context.Context) {
 			err := d.reload(ctx, m.cfg)
 			d.rename(old, q[k+1:])
 			m.done <- err
+		case planReq:
+			flush()
+			m.done <- d.plan(ctx, m.cfg)
 		case snapshotReq:
 			flush()
 			m.done <- d.snapshot()

@@ -101,8 +101,23 @@ func TestAfterAnyReloadsTheTableIsThatOfAFreshStart(t *testing.T) {
 			h.mu.Lock()
 			h.fifo = nil
 			h.mu.Unlock()
+			plan, err := h.d.Plan(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w := h.plane.Log(); len(w) > 0 || !slices.Equal(lines(t, h.plane), before) {
+				t.Fatalf("reload %d: planning wrote %q", n, w)
+			}
 			h.reload(cfg)
 			writes := h.plane.Log()
+			if !slices.Equal(plan.Writes, writes) {
+				t.Fatalf("reload %d\nplan  %q\nwrote %q", n, plan.Writes, writes)
+			}
+			h.mu.Lock()
+			if told := slices.Clone(h.fifo); len(told) != len(plan.Events) {
+				t.Fatalf("reload %d: planned to tell of %q, told of %q", n, plan.Events, told)
+			}
+			h.mu.Unlock()
 			for _, w := range writes {
 				if strings.Contains(w, ": ") {
 					t.Fatalf("reload %d: %s", n, w)
@@ -120,6 +135,9 @@ func TestAfterAnyReloadsTheTableIsThatOfAFreshStart(t *testing.T) {
 			h.reload(cfg)
 			if w := h.plane.Log(); len(w) > 0 {
 				t.Fatalf("reload %d: the same again wrote %q", n, w)
+			}
+			if plan, err = h.d.Plan(t.Context(), cfg); err != nil || !plan.Empty() {
+				t.Fatalf("reload %d: the plan of the same again is %+v, %v", n, plan, err)
 			}
 		}
 		h.stop()

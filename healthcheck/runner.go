@@ -97,43 +97,23 @@ type checker struct {
 func (r *Runner) Set(ctx context.Context, cfgs []*Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, starting := r.checkers, !r.started
+	old, starting := r.order, !r.started
 	r.started = true
+	was := make([]*Config, len(old))
+	for i, c := range old {
+		was[i] = c.cfg
+	}
 	r.checkers = make(map[string]*checker, len(cfgs))
-	r.order = make([]*checker, 0, len(cfgs))
+	r.order = make([]*checker, len(cfgs))
 	kept := make(map[*checker]bool, len(old))
-	var news []*Config
-	for _, cfg := range cfgs {
-		c := old[cfg.ID]
-		if c == nil || kept[c] || !Same(c.cfg, cfg) {
-			news = append(news, cfg)
-			r.order = append(r.order, nil)
+	for at, i := range Match(was, cfgs) {
+		if i < 0 {
+			r.place(r.newChecker(cfgs[at], starting), at)
 			continue
 		}
-		kept[c] = true
-		c.configure(cfg)
-		r.keep(c, len(r.order))
-	}
-	// A checker whose number among its server's checkers changed is the same checker still.
-	moved := map[string][]*checker{}
-	for id, c := range old {
-		if !kept[c] {
-			moved[server(id)] = append(moved[server(id)], c)
-		}
-	}
-	at := 0
-	for _, cfg := range news {
-		for r.order[at] != nil {
-			at++
-		}
-		c := take(moved, cfg)
-		if c != nil {
-			kept[c] = true
-			c.configure(cfg)
-		} else {
-			c = r.newChecker(cfg, starting)
-		}
-		r.place(c, at)
+		kept[old[i]] = true
+		old[i].configure(cfgs[at])
+		r.place(old[i], at)
 	}
 	for _, c := range old {
 		if !kept[c] {
@@ -163,11 +143,6 @@ func (r *Runner) stopAll() {
 	}
 }
 
-func (r *Runner) keep(c *checker, at int) {
-	r.order = append(r.order, nil)
-	r.place(c, at)
-}
-
 func (r *Runner) place(c *checker, at int) {
 	r.order[at] = c
 	r.checkers[c.cfg.ID] = c
@@ -179,17 +154,6 @@ func server(id string) string {
 		return id[:i]
 	}
 	return id
-}
-
-func take(from map[string][]*checker, cfg *Config) *checker {
-	key := server(cfg.ID)
-	for i, c := range from[key] {
-		if Same(c.cfg, cfg) {
-			from[key] = append(from[key][:i:i], from[key][i+1:]...)
-			return c
-		}
-	}
-	return nil
 }
 
 // Same reports whether two configurations check the same thing in the same way; their names, how often and how patiently do not
