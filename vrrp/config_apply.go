@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 
@@ -109,6 +110,9 @@ func (e *Engine) commit(next *setup) {
 			e.listen(s)
 		}
 	}
+	for _, err := range next.lacks {
+		e.act.say(slog.LevelError, err.Error(), slog.Any("err", err))
+	}
 	before := e.byName
 	e.cfg, e.byName = next.cfg, map[string]*instance{}
 	list := make([]*instance, 0, len(next.cfg.Instances))
@@ -174,6 +178,7 @@ func (e *Engine) commit(next *setup) {
 func (e *Engine) alter(in *instance, was *plan) {
 	in.adopt()
 	in.plan = e.plan(in, was.term)
+	e.holdSettings(in)
 	clear(in.weights)
 	e.actions = in.m.Reconfigure(machineConfig(in.cfg, e.cfg, in.src), in.m.Priority(), e.actions[:0])
 	e.perform(e.actions)

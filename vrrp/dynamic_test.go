@@ -171,10 +171,54 @@ func TestSecondariesArePromotedWhileTheInstanceRuns(t *testing.T) {
 			if l.has(1, "10.8.0.7") != on {
 				t.Errorf("the other address of the subnet is there: %v", !on)
 			}
+			other := *c
+			other.PromoteSecondaries = !on
+			if err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{&other}}); err != nil {
+				t.Fatal(err)
+			}
+			l.eventually("a reload changes it", 4*time.Second, func() bool {
+				return l.sysctl(1, "ipv4/conf/eth0/promote_secondaries") == map[bool]string{true: "0", false: "1"}[on]
+			})
 			a.stop()
 			if got := l.sysctl(1, "ipv4/conf/eth0/promote_secondaries"); got != "0" {
 				t.Errorf("promote_secondaries is left at %s", got)
 			}
 		})
+	}
+}
+
+func TestAVirtualMACThatCannotBeMadeIsAFaultOfItsInstanceOnly(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	c, d := testInstance("VI_1", 51, 100, "10.9.0.100/24"), testInstance("VI_2", 52, 100, "10.9.0.101/24")
+	c.VMAC = &VMACConfig{Name: "taken"}
+	l.run("ip -n %s link add taken type bridge", l.ns(1))
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c, d}}, Options{})
+	l.eventually("the other one is master", 6*time.Second, func() bool { return a.state("VI_2") == Master })
+	if s := a.snapshot().Instances[0]; s.State != Fault || !slices.Equal(s.Faults, []string{"link of the virtual MAC address is missing"}) {
+		t.Errorf("state %s, faults %q", s.State, s.Faults)
+	}
+	l.run("ip -n %s link del taken", l.ns(1))
+	if err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{c, d}}); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("with a free name it works", 8*time.Second, func() bool { return a.state("VI_1") == Master })
+}
+
+func TestAnotherHardwareAddressIsAnnounced(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 2)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	c.GARP.Delay = 0
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
+	l.in(2, "sysctl -qw net.ipv4.neigh.eth0.locktime=0")
+	l.run("ip -n %s neigh replace 10.9.0.100 lladdr %s dev eth0 nud reachable", l.ns(2), strings.TrimSpace(l.in(1, "cat /sys/class/net/eth0/address")))
+	l.run("ip -n %s link set eth0 address 02:00:00:00:77:01", l.ns(1))
+	l.eventually("the neighbour follows", 4*time.Second, func() bool {
+		return strings.Contains(l.run("ip -n %s neigh show 10.9.0.100", l.ns(2)), "02:00:00:00:77:01")
+	})
+	if a.state("VI_1") != Master {
+		t.Error("the mastership was lost")
 	}
 }

@@ -102,22 +102,33 @@ func (s *settings) hold(user, path, value string) {
 	})
 }
 
-// release puts back what nobody but user needs, unless somebody else has changed it meanwhile.
-func (s *settings) release(user string) {
-	for path, h := range s.held {
-		if delete(h.users, user); len(h.users) > 0 {
-			continue
-		}
-		delete(s.held, path)
-		if h.was == h.is {
-			continue
-		}
-		_ = s.where.do(func() error {
-			b, err := os.ReadFile("/proc/sys/net/" + path)
-			if err != nil || strings.TrimSpace(string(b)) != h.is {
-				return err
-			}
-			return os.WriteFile("/proc/sys/net/"+path, []byte(h.was), 0)
-		})
+// want holds exactly these settings for user, by path.
+func (s *settings) want(user string, values map[string]string) {
+	for path, value := range values {
+		s.hold(user, path, value)
 	}
+	for path, h := range s.held {
+		if _, wanted := values[path]; !wanted && h.users[user] {
+			s.drop(user, path)
+		}
+	}
+}
+
+// drop puts a setting back if nobody but user needs it, unless somebody else has changed it meanwhile.
+func (s *settings) drop(user, path string) {
+	h := s.held[path]
+	if delete(h.users, user); len(h.users) > 0 {
+		return
+	}
+	delete(s.held, path)
+	if h.was == h.is {
+		return
+	}
+	_ = s.where.do(func() error {
+		b, err := os.ReadFile("/proc/sys/net/" + path)
+		if err != nil || strings.TrimSpace(string(b)) != h.is {
+			return err
+		}
+		return os.WriteFile("/proc/sys/net/"+path, []byte(h.was), 0)
+	})
 }

@@ -22,6 +22,7 @@ type setup struct {
 	ground  map[string]footing    // by instance
 	serial  int                   // of the last interface that went before the table was read
 	made    []string              // VMAC interfaces made for it
+	lacks   []error               // what could not be made: the instances concerned are in FAULT
 }
 
 // footing is what an instance stands on besides its interface: its virtual MAC interface, those that carry single addresses elsewhere,
@@ -172,11 +173,16 @@ func (p *preparing) open(c *InstanceConfig, key socketKey, name string) error {
 	return nil
 }
 
-// make makes a VMAC interface or finds the one that is there.
+// make makes a VMAC interface or finds the one that is there; nil if that is not possible.
 func (p *preparing) make(c *InstanceConfig, base *iface, mac []byte, own bool) (*iface, error) {
 	v, err := p.e.vmacs.make(c, p.cfg, base, mac, own, p.taken, &p.made)
 	if err != nil {
-		return nil, &SetupError{Kind: socketErrorKind(err), Instance: c.Name, Iface: base.name, Op: "prepare the virtual MAC address", Err: err}
+		err := &SetupError{Kind: socketErrorKind(err), Instance: c.Name, Iface: base.name, Op: "prepare the virtual MAC address", Err: err}
+		if err.Kind == NoPermission {
+			return nil, err
+		}
+		p.lacks = append(p.lacks, err)
+		return nil, nil
 	}
 	p.taken[v.name] = true
 	if known := p.table[v.index]; known != nil {
@@ -202,6 +208,9 @@ func (p *preparing) addrVMACs(c *InstanceConfig) error {
 		v, err := p.make(c, base, vmacMAC(c, at.v6), false)
 		if err != nil {
 			return err
+		}
+		if v == nil {
+			continue
 		}
 		if set.addrs == nil {
 			set.addrs = map[vmacPlace]*iface{}

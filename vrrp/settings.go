@@ -16,11 +16,11 @@ const globalUser = "\x00global"
 func (e *Engine) holdGlobal() {
 	on := e.cfg.DisableLocalIGMP && !e.stopping
 	e.act.put(job{do: func(a *actuator) {
+		want := map[string]string{}
 		if on {
-			a.settings.hold(globalUser, "ipv4/igmp_link_local_mcast_reports", "0")
-		} else {
-			a.settings.release(globalUser)
+			want["ipv4/igmp_link_local_mcast_reports"] = "0"
 		}
+		a.settings.want(globalUser, want)
 	}})
 }
 
@@ -65,7 +65,7 @@ func (e *Engine) sizeBuffers() {
 // holdSettings sets what an instance wants of the interfaces that it uses; releaseSettings puts it back.
 func (e *Engine) holdSettings(in *instance) {
 	user := in.cfg.Name
-	var paths [][2]string
+	want := map[string]string{}
 	names := map[string]bool{}
 	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
 		if i := e.ifaceOf(in, &a); i != nil && a.Prefix.Addr().Is4() {
@@ -74,7 +74,7 @@ func (e *Engine) holdSettings(in *instance) {
 	}
 	for name := range names {
 		if in.cfg.PromoteSecondaries {
-			paths = append(paths, [2]string{"ipv4/conf/" + name + "/promote_secondaries", "1"})
+			want["ipv4/conf/"+name+"/promote_secondaries"] = "1"
 		}
 	}
 	bases := map[string]bool{}
@@ -88,18 +88,14 @@ func (e *Engine) holdSettings(in *instance) {
 		// The base interface answers ARP for its own addresses only. Its requests must not name a virtual address as sender, or the
 		// neighbours learn the wrong MAC for it: answers from a virtual address leave by the base interface.
 		for _, kv := range [][2]string{{"arp_ignore", "1"}, {"arp_filter", "1"}, {"arp_announce", "2"}} {
-			paths = append(paths, [2]string{"ipv4/conf/" + name + "/" + kv[0], kv[1]})
+			want["ipv4/conf/"+name+"/"+kv[0]] = kv[1]
 		}
 	}
-	if len(paths) == 0 {
+	if len(want) == 0 && !in.holds {
 		return
 	}
-	in.holds = true
-	e.act.put(job{do: func(a *actuator) {
-		for _, p := range paths {
-			a.settings.hold(user, p[0], p[1])
-		}
-	}})
+	in.holds = len(want) > 0
+	e.act.put(job{do: func(a *actuator) { a.settings.want(user, want) }})
 }
 
 func (e *Engine) releaseSettings(in *instance) {
@@ -108,5 +104,5 @@ func (e *Engine) releaseSettings(in *instance) {
 	}
 	in.holds = false
 	user := in.cfg.Name
-	e.act.put(job{do: func(a *actuator) { a.settings.release(user) }})
+	e.act.put(job{do: func(a *actuator) { a.settings.want(user, nil) }})
 }
