@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"ipvs/nft":          {"ipvs"},
 	"lab":               {"capture", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},
 	"lab/demo":          {"lab", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},
+	"lab/exercise":      {"lab", "capture", "ipvs", "ipvs/kernel", "ipvs/nft"},
 	"logging":           {},
 	"migrate":           {},
 	"notify":            {"script"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -201,6 +202,42 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err 
 	<-done
 	return c, err
 }
+
+// MAC is the hardware address of an interface, empty if there is no such interface.
+func (h *Host) MAC(iface string) (mac string) {
+	_ = h.Do(func() error {
+		l, err := netlink.LinkByName(iface)
+		if err == nil {
+			mac = l.Attrs().HardwareAddr.String()
+		}
+		return err
+	})
+	return mac
+}
+
+// Echo serves TCP connections that get back what they send, until stop is called.
+func (h *Host) Echo(addr string) (stop func(), err error) {
+	l, err := h.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	return func() { l.Close() }, nil
+}
+
+// Pids lists the processes of the host, oldest first.
+func (h *Host) Pids() []int { return h.pids() }
 
 // pids lists the processes of the host, oldest first.
 func (h *Host) pids() []int {

@@ -214,3 +214,27 @@ func reason(err error) string {
 	}
 	return s
 }
+
+// Last is the last answer that came, and when it was asked for.
+func (t *Traffic) Last() (body string, asked time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := len(t.results) - 1; i >= 0; i-- {
+		if r := &t.results[i]; r.done && r.Err == nil {
+			return r.Body, r.Start
+		}
+	}
+	return "", time.Time{}
+}
+
+// Bodies are the answers to the requests since a time, in the order of the requests.
+func (t *Traffic) Bodies(since time.Time) (out []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.results {
+		if r := &t.results[i]; r.done && r.Err == nil && !r.Start.Before(since) {
+			out = append(out, r.Body)
+		}
+	}
+	return out
+}

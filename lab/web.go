@@ -20,6 +20,7 @@ type Web struct {
 	l     net.Listener
 	conns map[net.Conn]bool
 	hits  int
+	slow  time.Duration
 }
 
 // Web starts a web server on the host.
@@ -62,6 +63,20 @@ func (w *Web) Stop() {
 		}
 		c.Close()
 	}
+}
+
+// Say changes the text of the answers from now on.
+func (w *Web) Say(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = text
+}
+
+// Slow lets every answer wait from now on; 0 makes the server quick again.
+func (w *Web) Slow(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = d
 }
 
 // Hits is the number of requests answered.
@@ -112,7 +127,10 @@ func (w *Web) answer(c net.Conn) {
 			break
 		}
 	}
-	body := w.text
+	w.mu.Lock()
+	body, slow := w.text, w.slow
+	w.mu.Unlock()
+	time.Sleep(slow)
 	if strings.HasPrefix(first, "GET /who ") {
 		if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 			body += " " + a.Addr().Unmap().String()

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"releve/capture"
+	"releve/confparse"
+	"releve/lab"
+	"releve/lab/exercise"
+)
+
+// exerciseRun is `releve lab run NAME|FILE`.
+type exerciseRun struct {
+	name, report, daemon string
+	pause, log, colour   bool
+	patience             float64
+	as                   string
+	seed                 uint64
+	duration             time.Duration
+}
+
+// scenario finds an exercise by its name, or reads the file of that name.
+func scenario(name string) (*exercise.Scenario, error) {
+	if text, err := exercise.Builtin(name); err == nil {
+		return exercise.Parse(name, name+".lab", text)
+	}
+	if !strings.ContainsAny(name, "/.") {
+		return nil, fmt.Errorf("no exercise %q; there are demo, chaos, %s, and files of your own (./my.lab)", name, strings.Join(exercise.Names(), ", "))
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return exercise.Parse(strings.TrimSuffix(filepath.Base(name), ".lab"), name, text)
+}
+
+// explain adds what a configuration says about frames.
+func explain(k *capture.Knowledge, host, path string) {
+	src, _ := confparse.Load(path, confparse.LoadOptions{})
+	if src == nil {
+		return
+	}
+	conf, _ := confparse.Check(src, confparse.CheckOptions{NoHost: true, Test: true})
+	addKnowledge(k, conf, host)
+}
+
+func (e *exerciseRun) run(ctx context.Context, stdout, stderr io.Writer) int {
+	chaos := e.name == "chaos"
+	what := e.name
+	if chaos {
+		what = "L1"
+	}
+	sc, err := scenario(what)
+	if err == nil && e.daemon == "" {
+		e.daemon, err = os.Executable()
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "releve lab: %v\n", err)
+		return 2
+	}
+	if chaos {
+		sc.Name = "chaos"
+	}
+	name := sc.Name
+	if e.as != "" {
+		name = e.as
+	}
+	held, err := register(name)
+	if err != nil {
+		fmt.Fprintf(stderr, "releve lab: %v\n", err)
+		return 2
+	}
+	defer held.release()
+	o := exercise.Options{Binary: e.daemon, Out: stdout, Colour: e.colour, Report: e.report, Patience: e.patience, Log: e.log, Explain: explain, Built: held.built}
+	if e.pause {
+		o.Input = os.Stdin
+	}
+	if chaos {
+		err = exercise.Chaos(ctx, sc, o, e.seed, e.duration)
+	} else {
+		err = exercise.Run(ctx, sc, o)
+	}
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		return 130
+	case errors.Is(err, exercise.ErrMissed):
+		return 1
+	}
+	fmt.Fprintf(stderr, "releve lab: %v\n", err)
+	return 2
+}
+
+// labDir is where running labs are registered.
+func labDir() string {
+	if os.Geteuid() == 0 {
+		return "/run/releve-lab"
+	}
+	return filepath.Join(os.TempDir(), "releve-lab-"+strconv.Itoa(os.Getuid()))
+}
+
+// registered is a running lab: the locked file says who runs it and how to enter its hosts.
+type registered struct {
+	file *os.File
+	path string
+}
+
+type registration struct {
+	Pid   int               `json:"pid"`
+	Hosts map[string]string `json:"hosts"` // a thread that lives in the host's namespaces
+}
+
+// register takes the name of a lab; it fails if a lab of that name runs.
+func register(name string) (*registered, error) {
+	if name != filepath.Base(name) || name == "." || name == ".." {
+		return nil, fmt.Errorf("%q is not a name for a lab", name)
+	}
+	if err := os.MkdirAll(labDir(), 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(labDir(), name)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		r, _ := readRegistration(path)
+		return nil, fmt.Errorf("a lab named %s runs already (process %d): end it with `releve lab down %s`, or give this one another name with --as", name, r.Pid, name)
+	}
+	r := &registered{f, path}
+	return r, r.write(registration{Pid: os.Getpid()})
+}
+
+func (r *registered) write(v registration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := r.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err = r.file.WriteAt(b, 0)
+	return err
+}
+
+func (r *registered) built(s *exercise.Stage) error {
+	v := registration{Pid: os.Getpid(), Hosts: map[string]string{}}
+	for name, h := range s.Hosts() {
+		v.Hosts[name] = strings.TrimSuffix(h.NetNS(), "/ns/net")
+	}
+	return r.write(v)
+}
+
+func (r *registered) release() {
+	os.Remove(r.path)
+	r.file.Close()
+}
+
+func readRegistration(path string) (v registration, err error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
+	return v, err
+}
+
+// running tells whether somebody holds the lock of a registration.
+func running(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// labShell is `releve lab shell NAME HOST [COMMAND...]`: a shell, or a command, in the namespaces of a host of a running lab.
+func labShell(args []string, stderr io.Writer) int {
+	v, err := readRegistration(filepath.Join(labDir(), filepath.Base(args[0])))
+	if err != nil || !running(filepath.Join(labDir(), filepath.Base(args[0]))) {
+		fmt.Fprintf(stderr, "releve lab: no lab named %s runs; start one with `releve lab run %s --pause`\n", args[0], args[0])
+		return 2
+	}
+	dir, ok := v.Hosts[args[1]]
+	if !ok {
+		var all []string
+		for h := range v.Hosts {
+			all = append(all, h)
+		}
+		slices.Sort(all)
+		fmt.Fprintf(stderr, "releve lab: %s has no host %s; its hosts are %s\n", args[0], args[1], strings.Join(all, ", "))
+		return 2
+	}
+	argv := args[2:]
+	if len(argv) == 0 {
+		shell := os.Getenv("SHELL")
+		if shell == "" {
+			shell = "/bin/sh"
+		}
+		argv = []string{shell}
+	}
+	path, err := exec.LookPath(argv[0])
+	if err == nil {
+		err = enter(dir)
+	}
+	if err == nil {
+		err = syscall.Exec(path, argv, append(os.Environ(), "PS1="+args[1]+"# ", "RELEVE_LAB_HOST="+args[1]))
+	}
+	fmt.Fprintf(stderr, "releve lab: %v\n", err)
+	return 2
+}
+
+// enter moves the calling thread, which never leaves it again, into the namespaces of another one.
+func enter(dir string) error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	var files []*os.File
+	for _, ns := range []string{"net", "mnt"} {
+		f, err := os.Open(filepath.Join(dir, "ns", ns))
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	for i, kind := range []int{unix.CLONE_NEWNET, unix.CLONE_NEWNS} {
+		if err := unix.Setns(int(files[i].Fd()), kind); err != nil {
+			return fmt.Errorf("enter the host: %w", err)
+		}
+		files[i].Close()
+	}
+	return nil
+}
+
+// labDown is `releve lab down [NAME]`: ends running labs, and what killed ones left behind.
+func labDown(names []string, stdout, stderr io.Writer) int {
+	if len(names) == 0 {
+		all, _ := os.ReadDir(labDir())
+		for _, f := range all {
+			names = append(names, f.Name())
+		}
+	}
+	status := 0
+	for _, n := range names {
+		path := filepath.Join(labDir(), filepath.Base(n))
+		v, err := readRegistration(path)
+		if err != nil {
+			fmt.Fprintf(stderr, "releve lab: no lab named %s\n", n)
+			status = 2
+			continue
+		}
+		if running(path) && v.Pid > 1 {
+			_ = unix.Kill(v.Pid, unix.SIGTERM)
+			for end := time.Now().Add(15 * time.Second); running(path) && time.Now().Before(end); {
+				time.Sleep(50 * time.Millisecond)
+			}
+			if running(path) {
+				fmt.Fprintf(stderr, "releve lab: %s (process %d) does not end\n", n, v.Pid)
+				status = 1
+				continue
+			}
+			fmt.Fprintf(stdout, "%s is down\n", n)
+		} else {
+			os.Remove(path)
+			fmt.Fprintf(stdout, "%s had been left behind\n", n)
+		}
+	}
+	if left := lab.Sweep(); left > 0 {
+		fmt.Fprintf(stdout, "%d processes of dead labs ended\n", left)
+	}
+	return status
+}
+
+// dhcpProbe is `releve lab dhcp-probe SERVER OWN [TIMEOUT]`, for MISC_CHECK and vrrp_script.
+func dhcpProbe(args []string, stdout, stderr io.Writer) int {
+	server, err := netip.ParseAddr(args[0])
+	own := server
+	if err == nil && len(args) > 1 {
+		own, err = netip.ParseAddr(args[1])
+	}
+	timeout := 2 * time.Second
+	if err == nil && len(args) > 2 {
+		timeout, err = time.ParseDuration(args[2])
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "releve lab dhcp-probe: %v\n", err)
+		return 2
+	}
+	offered, err := exercise.ProbeDHCP(server, own, timeout)
+	if err != nil {
+		fmt.Fprintf(stderr, "releve lab dhcp-probe: %v\n", err)
+		return 1
+	}
+	fmt.Fprintf(stdout, "%s offers %s\n", server, offered)
+	return 0
+}

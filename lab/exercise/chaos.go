@@ -1,0 +1,286 @@
+package exercise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"time"
+
+	"releve/capture"
+)
+
+// ErrInvariant is the error of a chaos run in which something was true that must never be.
+var ErrInvariant = fmt.Errorf("%w: an invariant was violated", ErrMissed)
+
+// fault is one that chaos deals out.
+type fault struct {
+	name   string
+	do, un func(s *Stage, ctx context.Context, m *machine) error
+	// alone says that the host cannot be reached, or does not run, while the fault lasts.
+	alone bool
+}
+
+func onEach(f func(m *machine, iface string) error) func(*Stage, context.Context, *machine) error {
+	return func(_ *Stage, _ context.Context, m *machine) error {
+		var errs error
+		for _, p := range m.of.Ports {
+			errs = errors.Join(errs, f(m, p.Iface))
+		}
+		return errs
+	}
+}
+
+var faults = []fault{
+	{"cut", onEach(func(m *machine, i string) error { return m.Cut(i) }), onEach(func(m *machine, i string) error { return m.Heal(i) }), true},
+	{"partition", onEach(func(m *machine, i string) error { return m.Partition(i) }), onEach(func(m *machine, i string) error { return m.Heal(i) }), true},
+	{"term", func(_ *Stage, _ context.Context, m *machine) error { return m.terminate() }, func(s *Stage, _ context.Context, m *machine) error { return s.start(m) }, true},
+	{"kill", func(_ *Stage, _ context.Context, m *machine) error { return m.Kill() }, func(s *Stage, _ context.Context, m *machine) error { return s.start(m) }, true},
+	{"freeze", func(s *Stage, ctx context.Context, m *machine) error {
+		return s.do(ctx, Action{Verb: "freeze", Args: []string{m.Name}})
+	},
+		func(_ *Stage, _ context.Context, m *machine) error { m.thaw(); return nil }, true},
+	{"reload", func(_ *Stage, _ context.Context, m *machine) error { return m.signal(1) }, func(*Stage, context.Context, *machine) error { return nil }, false},
+}
+
+func (m *machine) terminate() error {
+	m.mu.Lock()
+	p := m.daemon
+	m.mu.Unlock()
+	p.Stop(10 * time.Second)
+	<-p.Done()
+	return nil
+}
+
+// Chaos puts up a scenario's topology, starts all its directors, and deals out faults to one after the other, drawn from a seed,
+// while it looks at what must always be true: in what is connected at most one director holds the floating address, and after
+// each healing exactly one does within five seconds and clients are served; after the end nothing is left behind.
+func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration time.Duration) error {
+	if o.Patience == 0 {
+		o.Patience = 1
+	}
+	if duration <= 0 {
+		duration = time.Minute
+	}
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	if err := needs(sc); err != nil {
+		return err
+	}
+	s, err := build(ctx, sc, o)
+	if s != nil {
+		defer s.close()
+	}
+	if err != nil {
+		return err
+	}
+	if o.Built != nil {
+		if err := o.Built(s); err != nil {
+			return err
+		}
+	}
+	s.tell("chaos on %s, seed %d, %v", sc.Title, seed, duration)
+	c := &chaos{Stage: s, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
+	if err := c.prepare(ctx); err != nil {
+		return err
+	}
+	err = c.storm(ctx, duration)
+	if err == nil {
+		err = c.calm(ctx)
+	}
+	for _, x := range s.all {
+		x.stop()
+		s.tell("%s", x.summary())
+	}
+	last := s.cap.stop()
+	if errors.Is(err, ErrInvariant) {
+		s.tell("VIOLATED with seed %d: %v", seed, err)
+		s.tell("the frames around it:")
+		c.around(last)
+	} else if err == nil {
+		s.tell("%d faults, no invariant violated, seed %d", c.faults, seed)
+	}
+	if o.Report != "" {
+		s.sc.Steps = []*Step{{Title: fmt.Sprintf("Chaos, seed %d", seed)}}
+		if rerr := s.report(last); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return err
+}
+
+type chaos struct {
+	*Stage
+	rng       *rand.Rand
+	directors []*machine
+	vip       netip.Addr
+	away      map[string]bool // hosts that a fault has taken out
+	faults    int
+	violation time.Time
+}
+
+func (c *chaos) prepare(ctx context.Context) error {
+	c.away = map[string]bool{}
+	for _, h := range c.sc.Hosts {
+		conf := c.sc.Config(h.Name)
+		if conf == nil {
+			continue
+		}
+		m := c.hosts[h.Name]
+		c.directors = append(c.directors, m)
+		if err := c.start(m); err != nil {
+			return err
+		}
+		if c.vip.IsValid() {
+			continue
+		}
+		if _, body, ok := strings.Cut(conf.Text, "virtual_ipaddress {"); ok {
+			p, err := netip.ParsePrefix(strings.Fields(body)[0])
+			if err != nil {
+				return fmt.Errorf("no floating address in the configuration of %s: %w", h.Name, err)
+			}
+			c.vip = p.Addr()
+		}
+	}
+	if len(c.directors) < 2 || !c.vip.IsValid() {
+		return errors.New("chaos wants two directors and a floating address")
+	}
+	if err := c.settled(ctx, 10*time.Second); err != nil {
+		return err
+	}
+	for _, h := range c.sc.Hosts {
+		if c.sc.Config(h.Name) == nil && len(h.Webs) == 0 {
+			return c.client(c.hosts[h.Name], []string{c.vip.String() + ":80", "every", "50ms", "timeout", "500ms"})
+		}
+	}
+	return errors.New("chaos wants a host that is a client")
+}
+
+// storm deals out faults until the time is over.
+func (c *chaos) storm(ctx context.Context, duration time.Duration) error {
+	for end := time.Now().Add(duration); time.Now().Before(end); {
+		m := c.directors[c.rng.IntN(len(c.directors))]
+		f := faults[c.rng.IntN(len(faults))]
+		hold := time.Duration(500+c.rng.IntN(5500)) * time.Millisecond
+		c.tell("   %s %s for %.1f s", f.name, m.Name, hold.Seconds())
+		c.faults++
+		if f.alone {
+			c.away[m.Name] = true
+		}
+		if err := f.do(c.Stage, ctx, m); err != nil {
+			return err
+		}
+		if err := c.watch(ctx, hold); err != nil {
+			return err
+		}
+		if err := f.un(c.Stage, ctx, m); err != nil {
+			return err
+		}
+		delete(c.away, m.Name)
+		if err := c.settled(ctx, 5*time.Second); err != nil {
+			return err
+		}
+		if err := c.watch(ctx, time.Duration(300+c.rng.IntN(1200))*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reachable are the holders of the address that no fault has taken out.
+func (c *chaos) reachable() (out []string) {
+	for _, m := range c.directors {
+		if !c.away[m.Name] && m.Has(c.vip) {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+// watch looks for a time whether two that can hear each other hold the address. While they sort out who is master both may hold
+// it for a moment, less than a skew time.
+func (c *chaos) watch(ctx context.Context, d time.Duration) error {
+	var both time.Time
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if h := c.reachable(); len(h) < 2 {
+			both = time.Time{}
+		} else if both.IsZero() {
+			both = time.Now()
+		} else if time.Since(both) > time.Duration(1500*c.o.Patience)*time.Millisecond {
+			c.violation = time.Now()
+			return fmt.Errorf("%w: %s both hold %s for %.1f s", ErrInvariant, strings.Join(h, " and "), c.vip, time.Since(both).Seconds())
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled waits until exactly one director holds the address and, if there is a client, that it is answered.
+func (c *chaos) settled(ctx context.Context, within time.Duration) error {
+	began := time.Now()
+	limit := time.Duration(float64(within) * c.o.Patience)
+	for {
+		h := c.reachable()
+		served := c.first == nil
+		if !served {
+			_, at := c.first.last()
+			served = at.After(began)
+		}
+		if len(h) == 1 && served {
+			return nil
+		}
+		if time.Since(began) > limit {
+			c.violation = time.Now()
+			return fmt.Errorf("%w: %.0f s after the healing %s is held by %s, served %v", ErrInvariant, limit.Seconds(), c.vip, listOr(h, "nobody"), served)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// calm stops all directors and looks that nothing is left.
+func (c *chaos) calm(ctx context.Context) error {
+	for _, m := range c.directors {
+		if err := m.terminate(); err != nil {
+			return err
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); ; {
+		dirty := ""
+		for _, m := range c.directors {
+			if ok, seen, _ := c.clean(m); !ok {
+				dirty = m.Name + ": " + seen
+			}
+		}
+		if dirty == "" {
+			return nil
+		}
+		if time.Now().After(end) {
+			c.violation = time.Now()
+			return fmt.Errorf("%w: %s", ErrInvariant, dirty)
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// around prints the frames of the last seconds before a violation.
+func (c *chaos) around(last []capture.Event) {
+	c.cap.mu.Lock()
+	frames, points := c.cap.frames, c.cap.points
+	c.cap.mu.Unlock()
+	t := &capture.Timeline{W: c.o.Out, Brief: true}
+	for i := range frames {
+		if c.violation.Sub(frames[i].f.At) < 12*time.Second {
+			_ = t.Frame(frames[i].f, &frames[i].n, points)
+		}
+	}
+	_ = t.Close(last)
+}

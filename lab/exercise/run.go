@@ -1,0 +1,433 @@
+package exercise
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"releve/capture"
+	"releve/ipvs"
+	"releve/ipvs/kernel"
+	"releve/ipvs/nft"
+	"releve/lab"
+)
+
+// Options say how a scenario is run.
+type Options struct {
+	// Binary is the program that directors run, as keepalived.
+	Binary string
+	// Out takes the story of the run.
+	Out io.Writer
+	// Colour uses the terminal's.
+	Colour bool
+	// Input, if not nil, is waited for before each step.
+	Input io.Reader
+	// Report is the folder of the report; empty is none.
+	Report string
+	// Patience stretches all times that things may take; 0 is 1.
+	Patience float64
+	// Log shows the log lines of the directors.
+	Log bool
+	// Explain adds what a configuration file tells about frames; nil adds nothing.
+	Explain func(k *capture.Knowledge, host, path string)
+	// Built is called when the hosts are there, with what a shell needs to enter them.
+	Built func(*Stage) error
+}
+
+// ErrMissed is the error of a run in which something was not as expected.
+var ErrMissed = errors.New("not everything was as expected")
+
+// ErrNeeds is the error if the machine lacks what the scenario needs.
+var ErrNeeds = errors.New("this machine lacks what the exercise needs")
+
+// Stage is a scenario that was put up.
+type Stage struct {
+	sc     *Scenario
+	o      Options
+	lab    *lab.Lab
+	hosts  map[string]*machine
+	plane  string
+	noVS   error
+	began  time.Time
+	cap    *recorder
+	view   sync.Mutex
+	step   int
+	since  time.Time
+	res    []Outcome
+	first  *client
+	leased []lease
+	known  map[int]netip.Addr
+	all    []*client
+}
+
+// machine is a host with what runs on it.
+type machine struct {
+	*lab.Host
+	of      *Host
+	mu      sync.Mutex
+	daemon  *lab.Process
+	webs    []*lab.Web
+	spawned map[string]*lab.Process
+	plane   ipvs.Plane
+	stops   []func()
+	frozen  []int
+}
+
+// client is traffic that is measured.
+type client struct {
+	host, addr string
+	traffic    *lab.Traffic
+	began      time.Time
+	ended      time.Time
+	long       *longClient
+}
+
+// Outcome is the verdict on a line of a step.
+type Outcome struct {
+	Step   int
+	Line   int
+	Text   string
+	Expect bool
+	OK     bool
+	Seen   string
+	At     time.Time
+	Took   time.Duration
+}
+
+// Run puts a scenario up, runs its steps and takes it down.
+func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
+	if o.Patience == 0 {
+		o.Patience = 1
+	}
+	if err := needs(sc); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(float64(sc.Limit)*o.Patience))
+	defer cancel()
+	lab.Sweep()
+	s, err := build(ctx, sc, o)
+	if s != nil {
+		defer func() { err = errors.Join(err, s.close()) }()
+	}
+	if err != nil {
+		return err
+	}
+	if o.Built != nil {
+		if err := o.Built(s); err != nil {
+			return err
+		}
+	}
+	in := (*bufio.Reader)(nil)
+	if o.Input != nil {
+		in = bufio.NewReader(o.Input)
+	}
+	s.tell("%s: %s", sc.Name, sc.Title)
+	for _, g := range sc.Goal {
+		s.tell("  %s", g)
+	}
+	s.tell("  data plane: %s", s.plane)
+	for i, st := range sc.Steps {
+		if in != nil {
+			s.tell("-- Enter for step %d, %s (another terminal: releve lab shell %s HOST)", i+1, st.Title, sc.Name)
+			if _, err := in.ReadString('\n'); err != nil {
+				in = nil
+			}
+		}
+		if err := s.runStep(ctx, i); err != nil {
+			return err
+		}
+	}
+	if in != nil {
+		s.tell("-- Enter to take the lab down")
+		_, _ = in.ReadString('\n')
+	}
+	return s.finish()
+}
+
+// finish says how it went and writes the report.
+func (s *Stage) finish() error {
+	for _, c := range s.all {
+		c.stop()
+	}
+	time.Sleep(60 * time.Millisecond) // frames that are still being sorted
+	events := s.cap.stop()
+	seen, missed := 0, 0
+	for _, r := range s.res {
+		if r.Expect && r.OK {
+			seen++
+		} else if r.Expect {
+			missed++
+		}
+	}
+	for _, c := range s.all {
+		s.tell("%s", c.summary())
+	}
+	s.tell("%d expectations, %d seen, %d missed", seen+missed, seen, missed)
+	if s.o.Report != "" {
+		if err := s.report(events); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+		s.tell("the report is in %s", filepath.Join(s.o.Report, "report.html"))
+	}
+	if missed > 0 {
+		return ErrMissed
+	}
+	return nil
+}
+
+// needs looks whether the machine has what the scenario needs.
+func needs(sc *Scenario) error {
+	for _, n := range sc.Needs {
+		switch n {
+		case "ipvs":
+			if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
+				return fmt.Errorf("%w: IPVS in the kernel (%s runs in the virtual machine: releve lab run %s --vm)", ErrNeeds, sc.Name, sc.Name)
+			}
+		default:
+			if _, err := exec.LookPath(n); err != nil && !slices.ContainsFunc([]string{"/usr/sbin/", "/sbin/"}, func(d string) bool { _, err := os.Stat(d + n); return err == nil }) {
+				return fmt.Errorf("%w: the program %s", ErrNeeds, n)
+			}
+		}
+	}
+	return nil
+}
+
+func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
+	l, err := lab.New()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stage{sc: sc, o: o, lab: l, hosts: map[string]*machine{}, began: time.Now(), step: -1}
+	bridges := map[string]*lab.Bridge{}
+	for _, b := range sc.Bridges {
+		if bridges[b], err = l.Bridge(b); err != nil {
+			return s, err
+		}
+	}
+	know := capture.Knowledge{Hosts: map[string]string{}}
+	var places []capture.Place
+	for _, h := range sc.Hosts {
+		host, err := l.Host(h.Name)
+		if err != nil {
+			return s, err
+		}
+		m := &machine{Host: host, of: h, spawned: map[string]*lab.Process{}}
+		s.hosts[h.Name] = m
+		for _, v := range [][2]string{{"net.ipv4.conf.all.send_redirects", "0"}, {"net.ipv4.conf.default.send_redirects", "0"}} {
+			err = errors.Join(err, host.Sysctl(v[0], v[1]))
+		}
+		for _, v := range h.Sysctl {
+			err = errors.Join(err, host.Sysctl(v[0], v[1]))
+		}
+		for _, p := range h.Ports {
+			if err = errors.Join(err, l.Plug(host, p.Iface, bridges[p.Bridge], p.Addrs...)); err != nil {
+				return s, err
+			}
+			for _, a := range p.Addrs {
+				know.Hosts[netip.MustParsePrefix(a).Addr().String()] = h.Name
+			}
+			places = append(places, capture.Place{Name: h.Name + " " + p.Iface, Iface: p.Iface, In: host.Do})
+			if mac := host.MAC(p.Iface); mac != "" {
+				know.Hosts[mac] = h.Name
+			}
+		}
+		for _, r := range h.Routes {
+			err = errors.Join(err, host.Route(r[0], r[1]))
+		}
+		if err != nil {
+			return s, err
+		}
+		for _, w := range h.Webs {
+			web, err := host.Web(w.Addr, w.Text)
+			if err != nil {
+				return s, err
+			}
+			m.webs = append(m.webs, web)
+		}
+		for _, e := range h.Echos {
+			stop, err := host.Echo(e.Addr)
+			if err != nil {
+				return s, err
+			}
+			m.stops = append(m.stops, stop)
+		}
+	}
+	for _, c := range sc.Configs {
+		if err := s.write(s.hosts[c.Host], c.Path, c.Text, c.Mode); err != nil {
+			return s, err
+		}
+		if c.Path == confPath && o.Explain != nil {
+			f, err := os.CreateTemp("", "releve-lab-*.conf")
+			if err != nil {
+				return s, err
+			}
+			_, err = f.WriteString(c.Text)
+			f.Close()
+			if err == nil {
+				o.Explain(&know, c.Host, f.Name())
+			}
+			os.Remove(f.Name())
+		}
+	}
+	if err := s.planes(); err != nil {
+		return s, err
+	}
+	if s.cap, err = record(ctx, places, know); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+// planes opens the data plane on every host with a configuration.
+func (s *Stage) planes() error {
+	s.plane = "none is needed"
+	for _, c := range s.sc.Configs {
+		if c.Path != confPath || !strings.Contains(c.Text, "virtual_server") {
+			continue
+		}
+		m := s.hosts[c.Host]
+		err := m.Do(func() error {
+			p, err := kernel.Open("")
+			if err == nil {
+				m.plane, s.plane = p, "the kernel's IPVS"
+				return nil
+			}
+			s.noVS = err
+			n, nerr := nft.Open("")
+			if nerr != nil {
+				return errors.Join(err, nerr)
+			}
+			m.plane, s.plane = n, "nftables, since the kernel has no IPVS"
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stage) write(m *machine, path, text string, mode fs.FileMode) error {
+	return m.Do(func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			return err
+		}
+		return os.Chmod(path, mode)
+	})
+}
+
+func (s *Stage) close() error {
+	if s.cap != nil {
+		s.cap.stop()
+	}
+	for _, c := range s.all {
+		c.stop()
+	}
+	for _, m := range s.hosts {
+		for _, f := range m.stops {
+			f()
+		}
+		m.thaw()
+	}
+	err := s.lab.Close()
+	for _, m := range s.hosts {
+		if m.plane != nil {
+			m.plane.Close()
+		}
+	}
+	return err
+}
+
+// tell writes a line of the story.
+func (s *Stage) tell(format string, a ...any) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	fmt.Fprintf(s.o.Out, "%7.2f  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, a...))
+}
+
+func (s *Stage) paint(code, text string) string {
+	if !s.o.Colour {
+		return text
+	}
+	return code + text + "\x1b[0m"
+}
+
+// runStep does what a step says, line by line.
+func (s *Stage) runStep(ctx context.Context, i int) error {
+	st := s.sc.Steps[i]
+	s.step, s.since = i, time.Now()
+	s.tell("%s", s.paint("\x1b[1m", fmt.Sprintf("== %d. %s", i+1, st.Title)))
+	for _, a := range st.Actions {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		began := time.Now()
+		r := Outcome{Step: i, Line: a.Line, Text: a.Text, Expect: a.Expect, At: began}
+		if a.Expect {
+			r.OK, r.Seen = s.await(ctx, a)
+			r.Took = time.Since(began)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			mark := s.paint("\x1b[32m", "seen  ")
+			if !r.OK {
+				mark = s.paint("\x1b[31m", "MISSED")
+			}
+			s.tell("   %s %s (%s)", mark, strings.TrimPrefix(a.Text, "expect "), r.Seen)
+			if !r.OK {
+				s.explainMiss()
+			}
+		} else {
+			s.tell("   %s", s.paint("\x1b[36m", a.Text))
+			if err := s.do(ctx, a); err != nil {
+				return fmt.Errorf("%s, line %d: %s: %w", s.sc.Name, a.Line, a.Text, err)
+			}
+			r.OK = true
+		}
+		s.res = append(s.res, r)
+	}
+	return nil
+}
+
+// explainMiss shows the last lines of the directors.
+func (s *Stage) explainMiss() {
+	for _, h := range s.sc.Hosts {
+		m := s.hosts[h.Name]
+		m.mu.Lock()
+		p := m.daemon
+		m.mu.Unlock()
+		if p == nil {
+			continue
+		}
+		lines := p.Lines()
+		for _, l := range lines[max(0, len(lines)-5):] {
+			s.tell("          %s: %s", h.Name, l)
+		}
+	}
+}
+
+// Outcomes are the verdicts so far.
+func (s *Stage) Outcomes() []Outcome { return slices.Clone(s.res) }
+
+// Hosts are the hosts by name.
+func (s *Stage) Hosts() map[string]*lab.Host {
+	out := map[string]*lab.Host{}
+	for n, m := range s.hosts {
+		out[n] = m.Host
+	}
+	return out
+}
