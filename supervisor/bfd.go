@@ -37,12 +37,26 @@ func (p *bfdPart) run(ctx context.Context, ready func()) error {
 	return nil
 }
 
-func (p *bfdPart) reload(ctx context.Context, cfg *confparse.Config) error {
-	if err := p.engine.Reload(ctx, cfg.BFD); err != nil {
-		return err
+func (p *bfdPart) plan(ctx context.Context, cfg *confparse.Config) (*Plan, error) {
+	b, err := p.engine.Plan(ctx, cfg.BFD)
+	return &Plan{BFD: b}, err
+}
+
+func (p *bfdPart) prepare(ctx context.Context, cfg *confparse.Config) (*change, error) {
+	plan, err := p.plan(ctx, cfg)
+	if err == nil {
+		err = p.engine.Prepare(ctx, cfg.BFD)
 	}
-	p.cfg.Store(cfg)
-	return nil
+	if err != nil {
+		return nil, err
+	}
+	return &change{plan: plan, abort: func() { _ = p.engine.Abort(context.Background()) }, commit: func(ctx context.Context) error {
+		if err := p.engine.Reload(ctx, cfg.BFD); err != nil {
+			return err
+		}
+		p.cfg.Store(cfg)
+		return nil
+	}}, nil
 }
 
 func (p *bfdPart) bfd([]bfdState) {}

@@ -130,12 +130,23 @@ func (p *checkerPart) watch(ctx context.Context, cfg *confparse.Config) {
 	}()
 }
 
-func (p *checkerPart) reload(ctx context.Context, cfg *confparse.Config) error {
-	if err := p.dir.Reload(ctx, &cfg.LVS); err != nil {
-		return err
+func (p *checkerPart) plan(ctx context.Context, cfg *confparse.Config) (*Plan, error) {
+	l, err := p.dir.Plan(ctx, &cfg.LVS)
+	return &Plan{LVS: l}, err
+}
+
+func (p *checkerPart) prepare(ctx context.Context, cfg *confparse.Config) (*change, error) {
+	plan, err := p.plan(ctx, cfg)
+	if err != nil {
+		return nil, err
 	}
-	p.cfg.Store(cfg)
-	p.watch(ctx, cfg)
-	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.LVS))
-	return nil
+	return &change{plan: plan, abort: func() {}, commit: func(ctx context.Context) error {
+		if err := p.dir.Reload(ctx, &cfg.LVS); err != nil {
+			return err
+		}
+		p.cfg.Store(cfg)
+		p.watch(ctx, cfg)
+		p.tell.Reload(notifyConfig(p.env.o, cfg, notify.LVS))
+		return nil
+	}}, nil
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -161,17 +162,25 @@ func (p *parent) childSaid(ev childMessage) {
 		if !p.up && !(p.o.Foreground && p.o.LogConsole) { // the child has logged it; its starter should see it too
 			fmt.Fprintf(p.stderr, "%s: %s\n", p.o.Name(), ev.m.Text)
 		}
+	case kindPlanned, kindPrepared:
+		p.childPlanned(ev)
 	case kindReloaded:
-		if r := p.reloading; r.waitsFor(c, ev.m.Seq) {
+		if r := p.reloading; r.waitsFor(c, ev.m.Seq) && r.committing {
 			c.has = r.next
-			r.at++
-			p.sendReload()
+			p.done(c)
 		}
 	case kindRefused:
-		if p.reloading.waitsFor(c, ev.m.Seq) {
+		a := p.plans[ev.m.Seq]
+		switch r := p.reloading; {
+		case a != nil && a.pending[c.part]:
+			p.planned(a, c.part, nil, ev.m.Text)
+		case r.waitsFor(c, ev.m.Seq) && !r.committing:
 			p.reloadRefused(ev.m.Text)
-		} else {
+		default:
 			p.log.Error(fmt.Sprintf("%s process(%d): %s", c.name, c.pid, ev.m.Text))
+			if r.waitsFor(c, ev.m.Seq) {
+				p.done(c)
+			}
 		}
 	case kindWantLoad:
 		p.requestReload()
@@ -239,10 +248,37 @@ func (p *parent) childExited(ev childExit) {
 		c.states = nil // it has taken down what it had put up
 		c.delay = max(c.delay, cleanDelay)
 	}
-	if p.reloading != nil && p.reloading.waitFor() == c {
-		p.reloadRefused(fmt.Sprintf("the %s process died (%s)", c.name, how))
+	died := fmt.Sprintf("the %s process died (%s)", c.name, how)
+	for _, a := range p.plans {
+		if a.pending[c.part] {
+			p.planned(a, c.part, nil, died)
+		}
+	}
+	if r := p.reloading; r != nil && slices.Contains(r.parts, c) {
+		switch {
+		case !r.committing:
+			p.reloadRefused(died)
+		case r.pending[c.part]:
+			p.done(c)
+		}
 	}
 	p.respawn(c)
+}
+
+// childPlanned takes the plan of a part: one that was asked for, or that of a reload which it is ready for.
+func (p *parent) childPlanned(ev childMessage) {
+	c := ev.c
+	share, err := readPlan(ev.file)
+	if err != nil {
+		share = &Plan{}
+		p.log.Warn(fmt.Sprintf("plan of the %s process: %v", c.name, err))
+	}
+	if a := p.plans[ev.m.Seq]; ev.m.Kind == kindPlanned && a != nil && a.pending[c.part] {
+		p.planned(a, c.part, share, "")
+	}
+	if r := p.reloading; ev.m.Kind == kindPrepared && r.waitsFor(c, ev.m.Seq) && !r.committing {
+		p.agreed(c, share)
+	}
 }
 
 // respawn starts a child after its delay and doubles that for the next time.

@@ -13,7 +13,9 @@ import (
 
 // request is what a client of the control socket wants: one JSON object, answered by one.
 type request struct {
-	Command string `json:"command"` // reload, status
+	Command string `json:"command"` // reload, status, plan
+	// File is what to plan; empty: the daemon's own configuration file.
+	File string `json:"file,omitempty"`
 }
 
 // Answer is what a running daemon says to a client of its control socket.
@@ -24,6 +26,8 @@ type Answer struct {
 	// Complaints are those about the file that was read.
 	Complaints []string `json:"complaints,omitempty"`
 	Status     *Status  `json:"status,omitempty"`
+	// Plan is what would change, or what a reload has changed.
+	Plan *Plan `json:"plan,omitempty"`
 }
 
 // Status is how a daemon is doing, as its parent knows it.
@@ -43,6 +47,10 @@ type ReloadOutcome struct {
 	Taken      bool      `json:"taken"`
 	Why        string    `json:"why,omitempty"` // it was refused
 	Complaints []string  `json:"complaints,omitempty"`
+	// Changes are what it changed, in a few lines; the plan itself is kept for those who asked for the reload.
+	Changes []string `json:"changes,omitempty"`
+
+	plan *Plan
 }
 
 // PartStatus is one part.
@@ -128,7 +136,9 @@ func serve(conn *net.UnixConn, ask func(request) Answer) {
 }
 
 // Ask sends a command to the daemon whose parent has the given pid file.
-func Ask(pidFile, command string) (*Answer, error) {
+func Ask(pidFile, command string) (*Answer, error) { return ask(pidFile, request{Command: command}) }
+
+func ask(pidFile string, r request) (*Answer, error) {
 	path := SocketPath(pidFile)
 	conn, err := net.DialTimeout("unix", path, controlPatience)
 	if err != nil {
@@ -136,7 +146,7 @@ func Ask(pidFile, command string) (*Answer, error) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(answerPatience))
-	if err := json.NewEncoder(conn).Encode(request{Command: command}); err != nil {
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return nil, fmt.Errorf("ask the daemon at %s: %w", path, err)
 	}
 	var a Answer
@@ -171,6 +181,8 @@ func (p *parent) answer(r request, reply chan<- Answer) {
 	switch r.Command {
 	case "status":
 		reply <- Answer{OK: true, Status: p.report()}
+	case "plan":
+		p.planFor(r, reply)
 	case "reload":
 		if p.stopping {
 			reply <- Answer{Text: "the daemon is stopping"}

@@ -17,13 +17,19 @@ type kind string
 
 const (
 	// Parent to child.
-	kindStart  kind = "start"  // first message: what the child needs besides the configuration
-	kindReload kind = "reload" // comes with a memory file holding the new configuration
+	kindStart   kind = "start"   // first message: what the child needs besides the configuration
+	kindReload  kind = "reload"  // comes with a memory file holding the new configuration: take it over at once
+	kindPlan    kind = "plan"    // the same file: what would a reload change? Nothing is changed
+	kindPrepare kind = "prepare" // the same file: make everything ready, change nothing
+	kindCommit  kind = "commit"  // take over what was prepared
+	kindAbort   kind = "abort"   // give it up
 
 	// Child to parent.
 	kindReady    kind = "ready"    // everything is set up, the part runs
 	kindFailed   kind = "failed"   // cannot run; Status is final, Text says why
 	kindReloaded kind = "reloaded" // the new configuration is in force
+	kindPlanned  kind = "planned"  // with a memory file: the plan that was asked for
+	kindPrepared kind = "prepared" // with a memory file: ready, and this is what will be done
 	kindRefused  kind = "refused"  // the old configuration stays, Text says why
 	kindWantLoad kind = "wantload" // somebody sent SIGHUP to the child
 	kindStates   kind = "states"   // states of VRRP instances that changed

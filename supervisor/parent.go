@@ -86,7 +86,8 @@ type parent struct {
 	pidFile  *pidFile
 
 	reloading  *reload
-	reloads    int      // started so far
+	reloads    int // reloads and plans, started so far
+	plans      map[int]*planning
 	complaints []string // about the file of the last reload
 	again      bool     // another SIGHUP came while a reload ran
 	stopping   bool
@@ -312,10 +313,6 @@ func (p *parent) event(ev any) {
 	case respawnDue:
 		if !p.stopping && ev.c.proc == nil && ev.c.wanted {
 			p.startChild(ev.c, true)
-		}
-	case reloadLate:
-		if p.reloading == ev.r {
-			p.reloadRefused(fmt.Sprintf("no answer from the %s process", ev.r.waitFor().name))
 		}
 	case func():
 		ev()

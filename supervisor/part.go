@@ -22,8 +22,11 @@ import (
 type part interface {
 	// run does the work until ctx is done, then takes down what it put up. It calls ready once everything is set up.
 	run(ctx context.Context, ready func()) error
-	// reload puts a configuration in force, all or nothing.
-	reload(ctx context.Context, cfg *confparse.Config) error
+	// prepare makes a reload ready without changing anything; an error says why the configuration cannot be taken over. What it gives
+	// is either committed or aborted before the next one.
+	prepare(ctx context.Context, cfg *confparse.Config) (*change, error)
+	// plan tells what a reload would change.
+	plan(ctx context.Context, cfg *confparse.Config) (*Plan, error)
 	// dump writes the files that a signal asks for.
 	dump(sig os.Signal)
 	// bfd hears of sessions that went up or down.
@@ -109,6 +112,9 @@ type childProcess struct {
 	log  *slog.Logger
 	sigs <-chan os.Signal
 	what string
+
+	ready    *change // prepared, neither committed nor aborted
+	readySeq int
 
 	servers chan serversAnswer // from the checker part
 	asked   int                // questions to it; of the dumper
@@ -203,8 +209,7 @@ func (c *childProcess) run(env *environment) int {
 			}
 		})
 	}()
-	orders := make(chan *os.File)
-	seqs := make(chan int, 1)
+	orders := make(chan order, 16)
 	go func() {
 		defer close(orders)
 		for {
@@ -213,9 +218,8 @@ func (c *childProcess) run(env *environment) int {
 				return
 			}
 			switch {
-			case m.Kind == kindReload && file != nil:
-				seqs <- m.Seq
-				orders <- file
+			case m.Kind == kindCommit, m.Kind == kindAbort, file != nil && (m.Kind == kindReload || m.Kind == kindPlan || m.Kind == kindPrepare):
+				orders <- order{m.Kind, m.Seq, file}
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
 			case m.Kind == kindWantServers:
@@ -247,35 +251,99 @@ func (c *childProcess) run(env *environment) int {
 				if s == syscall.SIGINT && env.o.IgnoreSigint {
 					continue
 				}
+				c.drop()
 				stop()
 			case syscall.SIGHUP:
 				c.tell(message{Kind: kindWantLoad})
 			default:
 				dumps.ask(s)
 			}
-		case file, ok := <-orders:
+		case o, ok := <-orders:
 			if !ok { // the parent is gone
 				orders = nil
+				c.drop()
 				stop()
 				continue
 			}
-			c.reload(ctx, p, file, <-seqs)
+			c.obey(ctx, p, o)
 		}
 	}
 }
 
-// reload takes a new configuration over and answers. A part that refuses goes on with the old one.
-func (c *childProcess) reload(ctx context.Context, p part, file *os.File, seq int) {
-	_, cfg, err := inherit(file)
-	file.Close()
-	if err == nil {
-		err = p.reload(ctx, cfg)
-	}
-	if err != nil {
-		c.tell(message{Kind: kindRefused, Seq: seq, Text: err.Error()})
+// order is what the parent wants about a configuration.
+type order struct {
+	kind kind
+	seq  int
+	file *os.File // closed by obey; nil for commit and abort
+}
+
+// obey carries an order out and answers. A part that refuses goes on with the old configuration.
+func (c *childProcess) obey(ctx context.Context, p part, o order) {
+	if o.kind == kindCommit || o.kind == kindAbort {
+		c.conclude(ctx, o)
 		return
 	}
-	c.tell(message{Kind: kindReloaded, Seq: seq})
+	_, cfg, err := inherit(o.file)
+	o.file.Close()
+	answer := message{Kind: kindPlanned, Seq: o.seq}
+	var plan *Plan
+	switch {
+	case err != nil:
+	case o.kind == kindPlan:
+		plan, err = p.plan(ctx, cfg)
+	default:
+		c.drop()
+		var ch *change
+		if ch, err = p.prepare(ctx, cfg); err != nil {
+			break
+		}
+		c.ready, c.readySeq = ch, o.seq
+		if o.kind == kindReload {
+			c.conclude(ctx, o)
+			return
+		}
+		answer.Kind, plan = kindPrepared, ch.plan
+	}
+	var file *os.File
+	if err == nil {
+		if file, err = planFile(plan); err == nil {
+			defer file.Close()
+		}
+	}
+	if err != nil {
+		c.drop()
+		c.tell(message{Kind: kindRefused, Seq: o.seq, Text: err.Error()})
+		return
+	}
+	if err := c.link.send(answer, file); err != nil {
+		c.log.Warn(fmt.Sprintf("message to the parent: %v", err))
+	}
+}
+
+// conclude ends what was prepared.
+func (c *childProcess) conclude(ctx context.Context, o order) {
+	if c.ready == nil || c.readySeq != o.seq {
+		return // it was refused, or is given up already
+	}
+	if o.kind == kindAbort {
+		c.drop()
+		return
+	}
+	ch := c.ready
+	c.ready = nil
+	if err := ch.commit(ctx); err != nil {
+		c.tell(message{Kind: kindRefused, Seq: o.seq, Text: err.Error()})
+		return
+	}
+	c.tell(message{Kind: kindReloaded, Seq: o.seq})
+}
+
+// drop gives up what was prepared.
+func (c *childProcess) drop() {
+	if c.ready != nil {
+		c.ready.abort()
+		c.ready = nil
+	}
 }
 
 // logOptions says where the lines of a process go.

@@ -2,7 +2,11 @@ package supervisor
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -12,28 +16,20 @@ import (
 // reloadPatience bounds the wait for a child to take over a new configuration.
 const reloadPatience = time.Minute
 
-// reload is a running reload: the children take the new configuration one after the other, and if one cannot, those that did
-// get the old one back.
+// reload is a running reload. All parts make themselves ready for the new configuration and tell what they would do; nothing has been changed
+// until the last one has agreed. Then all of them take it over.
 type reload struct {
-	seq   int
-	next  *loaded
-	order []*child
-	at    int // order[at] is working on it
+	seq        int
+	next       *loaded
+	plan       *Plan
+	parts      []*child
+	pending    map[string]bool // parts that have not answered
+	committing bool
 }
 
-type reloadLate struct{ r *reload }
-
-// waitFor is the child that has to answer; nil when all have.
-func (r *reload) waitFor() *child {
-	if r.at >= len(r.order) {
-		return nil
-	}
-	return r.order[r.at]
-}
-
-// waitsFor reports whether an answer of c to the reload seq is the one to wait for.
+// waitsFor reports whether an answer of c to the order seq is one to wait for.
 func (r *reload) waitsFor(c *child, seq int) bool {
-	return r != nil && r.seq == seq && r.waitFor() == c
+	return r != nil && r.seq == seq && r.pending[c.part]
 }
 
 // requestReload starts a reload, or remembers one if one runs.
@@ -66,19 +62,120 @@ func (p *parent) startReload() {
 		}
 	}
 	p.reloads++
-	r := &reload{seq: p.reloads, next: l}
+	r := &reload{seq: p.reloads, next: l, plan: &Plan{}, pending: map[string]bool{}}
 	if why != "" {
 		l.close()
 		p.endReload(why)
 		return
 	}
+	p.outline(r.plan, l)
+	p.reloading = r
 	for _, c := range p.children {
-		if c.proc != nil && c.wanted && wants(p.o, l.cfg, c.part) {
-			r.order = append(r.order, c)
+		switch {
+		case !wants(p.o, l.cfg, c.part):
+		case c.proc != nil && c.wanted:
+			r.parts = append(r.parts, c)
+			r.pending[c.part] = true
+		case !c.wanted:
+			r.pending[c.part] = true
+			p.auditionLater(c.part, l.cfg, func(share *Plan, why string) {
+				if p.reloading != r || r.committing {
+					return
+				}
+				if why != "" {
+					p.reloadRefused(fmt.Sprintf("the %s process could not start: %s", c.name, why))
+					return
+				}
+				p.agreed(c, share)
+			})
 		}
 	}
-	p.reloading = r
-	p.sendReload()
+	if !p.order(kindPrepare, l.file) {
+		return
+	}
+	p.agreed(nil, nil)
+}
+
+// order tells the parts of the reload what to do next. False: one cannot be told, and the reload is refused.
+func (p *parent) order(what kind, file *os.File) bool {
+	r := p.reloading
+	for _, c := range r.parts {
+		if c.proc == nil {
+			continue
+		}
+		if err := c.link.send(message{Kind: what, Seq: r.seq}, file); err != nil {
+			if what == kindPrepare {
+				p.reloadRefused(fmt.Sprintf("%s process: %v", c.name, err))
+				return false
+			}
+			p.log.Error(fmt.Sprintf("%s process: %v", c.name, err))
+		}
+	}
+	committing := r.committing
+	p.after(reloadPatience, func() {
+		if p.reloading == r && r.committing == committing {
+			p.reloadLate()
+		}
+	})
+	return true
+}
+
+// after calls f in the loop, unless the daemon has ended by then.
+func (p *parent) after(d time.Duration, f func()) {
+	time.AfterFunc(d, func() {
+		select {
+		case p.events <- f:
+		case <-p.ended:
+		}
+	})
+}
+
+// reloadLate is the end of the patience with parts that do not answer.
+func (p *parent) reloadLate() {
+	r := p.reloading
+	late := slices.Sorted(maps.Keys(r.pending))
+	why := "no answer from the " + strings.Join(late, ", ") + " process"
+	if !r.committing {
+		p.reloadRefused(why)
+		return
+	}
+	p.log.Error(why)
+	p.finishReload()
+}
+
+// agreed is a part that is ready; when all are the reload takes place. nil: look whether there was anybody to wait for.
+func (p *parent) agreed(c *child, share *Plan) {
+	r := p.reloading
+	if c != nil {
+		delete(r.pending, c.part)
+		r.plan.merge(share)
+	}
+	if len(r.pending) > 0 {
+		return
+	}
+	// From here on there is no way back: whatever is started now is started with the new configuration.
+	r.committing = true
+	p.cur.close()
+	p.cur = r.next
+	p.cfg.Store(p.cur.cfg)
+	for _, c := range r.parts {
+		if c.proc != nil {
+			r.pending[c.part] = true
+		}
+	}
+	p.order(kindCommit, nil)
+	p.done(nil)
+}
+
+// done is a part that has taken the new configuration over, or that has died and is started with it.
+func (p *parent) done(c *child) {
+	r := p.reloading
+	if c != nil {
+		delete(r.pending, c.part)
+	}
+	if len(r.pending) == 0 {
+		p.finishReload()
+	}
 }
 
 // refusal says why a new configuration cannot replace the one in force; empty if it can.
@@ -116,34 +213,8 @@ func (p *parent) refusal(l *loaded) string {
 	return ""
 }
 
-// sendReload hands the new configuration to the next child, or ends the reload after the last one.
-func (p *parent) sendReload() {
-	r := p.reloading
-	c := r.waitFor()
-	if c == nil {
-		p.commitReload()
-		return
-	}
-	if err := c.link.send(message{Kind: kindReload, Seq: r.seq}, r.next.file); err != nil {
-		p.reloadRefused(fmt.Sprintf("%s process: %v", c.name, err))
-		return
-	}
-	at := r.at
-	time.AfterFunc(reloadPatience, func() {
-		p.events <- func() {
-			if p.reloading == r && r.at == at {
-				p.event(reloadLate{r})
-			}
-		}
-	})
-}
-
-// commitReload puts the new configuration in force: parts without work end, parts with new work start.
-func (p *parent) commitReload() {
-	r := p.reloading
-	p.cur.close()
-	p.cur = r.next
-	p.cfg.Store(p.cur.cfg)
+// finishReload follows the new configuration in the parent: parts without work end, parts with new work start.
+func (p *parent) finishReload() {
 	g := &p.cur.cfg.Global
 	if g.ChildWaitTime > 0 {
 		p.childWait = g.ChildWaitTime
@@ -166,12 +237,15 @@ func (p *parent) commitReload() {
 	p.endReload("")
 }
 
-// reloadRefused gives the children that have taken the new configuration the old one back.
+// reloadRefused lets the parts give up what they have prepared.
 func (p *parent) reloadRefused(why string) {
 	r := p.reloading
-	for _, c := range r.order[:r.at] {
-		if c.proc != nil {
-			p.handOver(c)
+	for _, c := range r.parts {
+		if c.proc == nil {
+			continue
+		}
+		if err := c.link.send(message{Kind: kindAbort, Seq: r.seq}, nil); err != nil {
+			p.log.Error(fmt.Sprintf("%s process: %v", c.name, err))
 		}
 	}
 	r.next.close()
@@ -197,19 +271,27 @@ func (p *parent) settle() {
 		}
 	}
 	for _, reply := range p.waiting {
-		reply <- Answer{OK: p.last.Taken, Text: p.last.Why, Complaints: p.last.Complaints}
+		reply <- Answer{OK: p.last.Taken, Text: p.last.Why, Complaints: p.last.Complaints, Plan: p.last.plan}
 	}
 	p.waiting = nil
 }
 
 func (p *parent) endReload(why string) {
+	var plan *Plan
+	var changes []string
+	if r := p.reloading; r != nil && why == "" {
+		plan, changes = r.plan, r.plan.Summary()
+	}
 	p.reloading = nil
 	if why == "" {
+		for _, line := range changes {
+			p.log.Info("Reload: " + strings.TrimSpace(line))
+		}
 		p.log.Info("Reload complete")
 	} else {
 		p.log.Error("Reload refused, the running configuration stays: " + why)
 	}
-	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints}
+	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints, Changes: changes, plan: plan}
 	p.sd.ready()
 	p.settle()
 	if p.again {

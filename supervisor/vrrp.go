@@ -146,18 +146,29 @@ func (p *vrrpPart) run(ctx context.Context, ready func()) error {
 	return err
 }
 
-func (p *vrrpPart) reload(ctx context.Context, cfg *confparse.Config) error {
-	old := p.cfg.Swap(cfg)
-	if err := p.engine.Reload(ctx, &cfg.VRRP); err != nil {
-		p.cfg.Store(old)
-		return err
+func (p *vrrpPart) plan(ctx context.Context, cfg *confparse.Config) (*Plan, error) {
+	v, err := p.engine.Plan(ctx, &cfg.VRRP)
+	return &Plan{VRRP: v}, err
+}
+
+func (p *vrrpPart) prepare(ctx context.Context, cfg *confparse.Config) (*change, error) {
+	ready, err := p.engine.Prepare(ctx, &cfg.VRRP)
+	if err != nil {
+		return nil, err
 	}
-	p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)
-	p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
-	if cfg.Global.FifoStatesOnReload {
-		p.writeStates(ctx)
-	}
-	return nil
+	return &change{plan: &Plan{VRRP: ready.Plan}, abort: ready.Abort, commit: func(ctx context.Context) error {
+		old := p.cfg.Swap(cfg)
+		if err := ready.Commit(ctx); err != nil {
+			p.cfg.Store(old)
+			return err
+		}
+		p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)
+		p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
+		if cfg.Global.FifoStatesOnReload {
+			p.writeStates(ctx)
+		}
+		return nil
+	}}, nil
 }
 
 // writeStates writes the states of all instances and groups to the fifos (fifo_write_vrrp_states_on_reload).

@@ -57,6 +57,25 @@ type InstancePlan struct {
 	Expect string `json:"expect,omitempty"`
 }
 
+// Turn says in words what becomes of the state, and why.
+func (p *InstancePlan) Turn() string {
+	s := p.Name + ": "
+	switch {
+	case p.From == p.To:
+		s += "stays " + p.From
+	case p.From == "":
+		s += "begins as " + p.To
+	case p.To == "":
+		s += p.From + " ends"
+	default:
+		s += p.From + " becomes " + p.To
+	}
+	if p.Cause != "" {
+		s += ": " + p.Cause
+	}
+	return s
+}
+
 // FieldPlan is a setting that changes. Values are left out where they are long or secret.
 type FieldPlan struct {
 	Name string `json:"name"`
@@ -282,11 +301,7 @@ func fields[T any](a, b *T) (out []FieldPlan) {
 		if reflect.DeepEqual(x, y) {
 			continue
 		}
-		name := keywords[f.Name]
-		if name == "" {
-			name = snake(f.Name)
-		}
-		fp := FieldPlan{Name: name}
+		fp := FieldPlan{Name: Keyword(f.Name)}
 		switch x.(type) {
 		case bool, string, int, uint8, uint16, time.Duration, netip.Addr:
 			fp.From, fp.To = word(x), word(y)
@@ -306,8 +321,11 @@ func word(x any) string {
 	return fmt.Sprint(x)
 }
 
-// snake turns AdvertInt into advert_int.
-func snake(name string) string {
+// Keyword is the word of the configuration file for a field, as far as that follows from its name: AdvertInt is advert_int.
+func Keyword(name string) string {
+	if k := keywords[name]; k != "" {
+		return k
+	}
 	var b strings.Builder
 	for i, r := range name {
 		if r >= 'A' && r <= 'Z' {

@@ -27,6 +27,11 @@ var reloadCommand = subcommand{"reload", "reload the running daemon and say whet
 		fmt.Fprintf(stderr, "Reload refused, the running configuration stays: %s\n", a.Text)
 		return 1
 	}
+	if a.Plan != nil {
+		for _, line := range a.Plan.Summary() {
+			fmt.Fprintln(stdout, line)
+		}
+	}
 	fmt.Fprintln(stdout, "Reload complete")
 	return 0
 }}
@@ -51,6 +56,9 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 		}
 		fmt.Fprintf(stdout, "last reload %s ago: %s\n", age(r.At), how)
 		for _, c := range r.Complaints {
+			fmt.Fprintf(stdout, "  %s\n", c)
+		}
+		for _, c := range r.Changes {
 			fmt.Fprintf(stdout, "  %s\n", c)
 		}
 	}
@@ -95,15 +103,7 @@ func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.A
 		fmt.Fprintf(stderr, "releve %s: unexpected words: %s\n", command, strings.Join(flags.Args(), " "))
 		return nil, 2
 	}
-	if *pidFile == "" {
-		*pidFile = "/run/keepalived.pid"
-		if _, err := os.Stat(*pidFile); err != nil {
-			if other := "/run/keepalived/keepalived.pid"; exists(other) {
-				*pidFile = other
-			}
-		}
-	}
-	a, err := supervisor.Ask(*pidFile, command)
+	a, err := supervisor.Ask(pidFileOr(*pidFile), command)
 	if err != nil {
 		fmt.Fprintf(stderr, "releve %s: %v\n", command, err)
 		return nil, 3
@@ -122,4 +122,16 @@ func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.A
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// pidFileOr is the pid file given, or where a daemon is found.
+func pidFileOr(path string) string {
+	if path != "" {
+		return path
+	}
+	path = "/run/keepalived.pid"
+	if other := "/run/keepalived/keepalived.pid"; !exists(path) && exists(other) {
+		return other
+	}
+	return path
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"releve/supervisor"
+)
+
+// Exit statuses of `releve plan`.
+const (
+	planEmpty    = 0 // nothing would change
+	planChanges  = 1
+	planRefused  = 2 // the file could not be taken over; also a wrong command line
+	planNoDaemon = 3
+)
+
+// planCommand is `releve plan FILE`: what a reload would change in the running daemon.
+var planCommand = subcommand{"plan", "what a reload with a file would change, without changing it", func(args []string, stdout, stderr io.Writer) int {
+	flags := pflag.NewFlagSet("releve plan", pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	pidFile := flags.StringP("pid", "p", "", "pid file of the daemon (default: where a daemon is found)")
+	asJSON := flags.Bool("json", false, "print the answer as JSON")
+	against := flags.String("against", "", "plan from this file instead of from the running daemon, with all its instances MASTER and all its servers in")
+	alone := flags.Bool("no-daemon", false, "plan from nothing, as for a first start")
+	id := flags.StringP("config-id", "i", "", "configuration id, with --against and --no-daemon")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "Usage: releve plan [OPTION...] [FILE]\n\nWithout FILE the daemon's own configuration file is planned.\n"+
+			"Exit status: 0 nothing would change, 1 something would, 2 the file cannot be taken over, 3 no daemon answers.\n\n"+flags.FlagUsages())
+	}
+	if err := flags.Parse(args); err != nil {
+		if err == pflag.ErrHelp {
+			return 0
+		}
+		fmt.Fprintln(stderr, err)
+		return planRefused
+	}
+	file := flags.Arg(0)
+	offline := *alone || *against != ""
+	switch {
+	case flags.NArg() > 1:
+		fmt.Fprintln(stderr, "releve plan: one file at a time")
+		return planRefused
+	case offline && file == "":
+		fmt.Fprintln(stderr, "releve plan: which file? There is no daemon to ask with --against and --no-daemon")
+		return planRefused
+	}
+	var a *supervisor.Answer
+	if offline {
+		p, complaints, err := supervisor.PlanFiles(supervisor.Options{ConfigID: *id}, file, *against)
+		a = &supervisor.Answer{OK: err == nil, Complaints: complaints, Plan: p}
+		if err != nil {
+			a.Text, a.Plan = err.Error(), nil
+		}
+	} else {
+		var err error
+		if a, err = supervisor.AskPlan(pidFileOr(*pidFile), file); err != nil {
+			fmt.Fprintf(stderr, "releve plan: %v\n", err)
+			return planNoDaemon
+		}
+	}
+	status := planEmpty
+	switch {
+	case !a.OK:
+		status = planRefused
+	case !a.Plan.Empty():
+		status = planChanges
+	}
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(a); err != nil {
+			fmt.Fprintln(stderr, err)
+			return planRefused
+		}
+		return status
+	}
+	for _, c := range a.Complaints {
+		fmt.Fprintln(stderr, c)
+	}
+	if !a.OK {
+		fmt.Fprintf(stderr, "A reload would be refused: %s\n", a.Text)
+		return status
+	}
+	if err := a.Plan.WriteText(stdout); err != nil {
+		fmt.Fprintln(stderr, err)
+		return planRefused
+	}
+	return status
+}}
