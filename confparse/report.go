@@ -110,6 +110,16 @@ func (s *Source) Brief(d Diagnostic) string {
 	return printable(d.text())
 }
 
+// At is the diagnostic as "file:line:column: text", with the place where the text is used.
+func (s *Source) At(d Diagnostic) string {
+	name := s.Name(d.Pos)
+	if name == "" {
+		return printable(d.text())
+	}
+	use := s.Use(d.Pos)
+	return fmt.Sprintf("%s:%d:%d: %s", printable(s.Name(use)), use.Line, use.Col, printable(d.text()))
+}
+
 // text is the message with the suggestion.
 func (d Diagnostic) text() string {
 	if d.Suggest == "" {

@@ -24,8 +24,10 @@ type child struct {
 	ready   bool
 	final   int // the status a child gave before it ended for good, -1 without
 	started time.Time
-	has     *loaded  // the configuration it runs on
-	crash   *os.File // takes what the runtime says when the child crashes
+	has     *loaded // the configuration it runs on
+	// goroutines is how many it had when it was ready or had reloaded last.
+	goroutines int
+	crash      *os.File // takes what the runtime says when the child crashes
 
 	// delay is the pause before the next start: 0, 1, 2, 4 … 60 s.
 	delay time.Duration
@@ -152,6 +154,9 @@ func (p *parent) childSaid(ev childMessage) {
 	if ev.file != nil {
 		defer ev.file.Close()
 	}
+	if ev.m.Goroutines > 0 {
+		c.goroutines = ev.m.Goroutines
+	}
 	switch ev.m.Kind {
 	case kindReady:
 		c.ready = true
@@ -254,8 +259,10 @@ func (p *parent) childExited(ev childExit) {
 			p.planned(a, c.part, nil, died)
 		}
 	}
-	if r := p.reloading; r != nil && slices.Contains(r.parts, c) {
+	if r := p.reloading; r != nil && (r.pending[c.part] || slices.Contains(r.parts, c)) {
 		switch {
+		case !r.committing && !slices.Contains(r.parts, c): // it was going to end
+			p.agreed(c, nil)
 		case !r.committing:
 			p.reloadRefused(died)
 		case r.pending[c.part]:
@@ -276,7 +283,7 @@ func (p *parent) childPlanned(ev childMessage) {
 	if a := p.plans[ev.m.Seq]; ev.m.Kind == kindPlanned && a != nil && a.pending[c.part] {
 		p.planned(a, c.part, share, "")
 	}
-	if r := p.reloading; ev.m.Kind == kindPrepared && r.waitsFor(c, ev.m.Seq) && !r.committing {
+	if r := p.reloading; r.waitsFor(c, ev.m.Seq) && !r.committing {
 		p.agreed(c, share)
 	}
 }

@@ -65,6 +65,17 @@ func (l *loaded) complaints() []string {
 	return lines
 }
 
+// places are the diagnostics as file:line:column: text, for those who asked.
+func (l *loaded) places() []string {
+	lines := make([]string, 0, len(l.diags))
+	for _, d := range l.diags {
+		if d.Severity > confparse.Note {
+			lines = append(lines, l.src.At(d))
+		}
+	}
+	return lines
+}
+
 // startStatus is the exit status of a start with this configuration and why it cannot run; 0 and empty if it can.
 func (l *loaded) startStatus() (status int, why string) {
 	if l.err != nil {

@@ -61,6 +61,9 @@ type PartStatus struct {
 	Started time.Time         `json:"started"`
 	Starts  int               `json:"starts"`
 	States  map[string]string `json:"states,omitempty"` // of VRRP instances
+	// Goroutines is as of the start or the last reload, Files are the open descriptors now.
+	Goroutines int `json:"goroutines,omitempty"`
+	Files      int `json:"files,omitempty"`
 }
 
 // Times of the control socket.
@@ -203,7 +206,9 @@ func (p *parent) report() *Status {
 		}
 		ps := PartStatus{Name: c.name, Ready: c.ready, Started: c.started, Starts: c.run}
 		if c.proc != nil {
-			ps.Pid = c.pid
+			ps.Pid, ps.Goroutines = c.pid, c.goroutines
+			files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.pid))
+			ps.Files = len(files)
 		}
 		if len(c.states) > 0 {
 			ps.States = map[string]string{}

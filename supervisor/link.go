@@ -44,16 +44,17 @@ const (
 
 // message is what parent and child say to each other: one JSON object a packet, the bulk in a memory file beside it.
 type message struct {
-	Kind   kind              `json:"kind"`
-	Seq    int               `json:"seq,omitempty"` // of a reload; the answer carries the same
-	Status int               `json:"status,omitempty"`
-	Text   string            `json:"text,omitempty"`
-	States map[string]string `json:"states,omitempty"` // instance name to state word
-	BFD    []bfdState        `json:"bfd,omitempty"`
-	Resume bool              `json:"resume,omitempty"` // what the predecessor put up is still there
-	Killed bool              `json:"killed,omitempty"` // an earlier daemon left its pid file, and what else it left nobody knows
-	Dir    string            `json:"dir,omitempty"`    // where the daemon was started
-	Again  bool              `json:"again,omitempty"`  // not the first start of this part
+	Kind       kind              `json:"kind"`
+	Seq        int               `json:"seq,omitempty"` // of a reload; the answer carries the same
+	Status     int               `json:"status,omitempty"`
+	Text       string            `json:"text,omitempty"`
+	States     map[string]string `json:"states,omitempty"` // instance name to state word
+	BFD        []bfdState        `json:"bfd,omitempty"`
+	Resume     bool              `json:"resume,omitempty"`     // what the predecessor put up is still there
+	Killed     bool              `json:"killed,omitempty"`     // an earlier daemon left its pid file, and what else it left nobody knows
+	Dir        string            `json:"dir,omitempty"`        // where the daemon was started
+	Goroutines int               `json:"goroutines,omitempty"` // of the child, with ready and reloaded
+	Again      bool              `json:"again,omitempty"`      // not the first start of this part
 }
 
 // bfdState is what became of a BFD session, and who should know.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -203,7 +204,7 @@ func (c *childProcess) run(env *environment) int {
 	done := make(chan error, 1)
 	go func() {
 		done <- p.run(ctx, func() {
-			c.tell(message{Kind: kindReady})
+			c.tell(message{Kind: kindReady, Goroutines: runtime.NumGoroutine()})
 			if env.o.DumpConf && !env.start.Again {
 				dumps.ask(toLog)
 			}
@@ -335,7 +336,7 @@ func (c *childProcess) conclude(ctx context.Context, o order) {
 		c.tell(message{Kind: kindRefused, Seq: o.seq, Text: err.Error()})
 		return
 	}
-	c.tell(message{Kind: kindReloaded, Seq: o.seq})
+	c.tell(message{Kind: kindReloaded, Seq: o.seq, Goroutines: runtime.NumGoroutine()})
 }
 
 // drop gives up what was prepared.

@@ -111,7 +111,7 @@ func PlanFiles(o Options, file, against string) (p *Plan, complaints []string, e
 	o.ConfigFile = file
 	to := load(&o)
 	defer to.close()
-	complaints = to.complaints()
+	complaints = to.places()
 	if _, why := to.startStatus(); why != "" {
 		return nil, complaints, errors.New(why)
 	}
@@ -170,7 +170,7 @@ func (p *parent) planFor(r request, reply chan<- Answer) {
 }
 
 func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
-	a := &planning{next: l, plan: &Plan{}, complaints: l.complaints(), pending: map[string]bool{}, reply: reply}
+	a := &planning{next: l, plan: &Plan{}, complaints: l.places(), pending: map[string]bool{}, reply: reply}
 	if why := p.refusal(l); why != "" {
 		p.endPlan(a, why)
 		return
@@ -183,15 +183,14 @@ func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 	}
 	p.plans[a.seq] = a
 	for _, c := range p.children {
-		switch want := wants(p.o, l.cfg, c.part); {
-		case !want:
-		case c.proc != nil && c.wanted:
+		switch {
+		case c.proc != nil && c.wanted: // also if it is going to end: it knows what it has
 			a.pending[c.part] = true
 			if err := c.link.send(message{Kind: kindPlan, Seq: a.seq}, l.file); err != nil {
 				p.endPlan(a, fmt.Sprintf("%s process: %v", c.name, err))
 				return
 			}
-		default:
+		case !c.wanted && wants(p.o, l.cfg, c.part):
 			a.pending[c.part] = true
 			p.auditionLater(c.part, l.cfg, func(share *Plan, why string) {
 				if p.plans[a.seq] == a {
@@ -217,31 +216,7 @@ func (p *parent) outline(plan *Plan, l *loaded) {
 			plan.Starts = append(plan.Starts, c.name)
 		case !want && c.wanted:
 			plan.Stops = append(plan.Stops, c.name)
-			p.curtain(plan, c.part)
 		}
-	}
-}
-
-// curtain adds to a plan what goes with a part that ends: everything that it has.
-func (p *parent) curtain(plan *Plan, part string) {
-	cfg := p.cur.cfg
-	switch part {
-	case partVRRP:
-		v := &vrrp.Plan{}
-		for _, in := range cfg.VRRP.Instances {
-			state := ""
-			for _, c := range p.children {
-				if c.part == part {
-					state = c.states[in.Name]
-				}
-			}
-			v.Instances = append(v.Instances, vrrp.InstancePlan{Name: in.Name, Change: vrrp.Removed, From: state, Resigns: state == vrrp.Master.String()})
-		}
-		plan.VRRP = v
-	case partChecker:
-		plan.LVS = director.Assume(&cfg.LVS, &director.Config{})
-	case partBFD:
-		plan.BFD = bfd.Compare(cfg.BFD, nil, nil)
 	}
 }
 

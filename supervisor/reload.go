@@ -54,9 +54,10 @@ func (p *parent) startReload() {
 		report(p.log, writeCheckLog(g.ReloadCheckLog, l))
 	}
 	report(p.log, saveConfig(&p.cur.cfg.Global, p.cur, time.Now(), "before"))
-	p.complaints = l.complaints()
+	lines := l.complaints()
+	p.complaints = l.places()
 	why := p.refusal(l)
-	for _, line := range p.complaints {
+	for _, line := range lines {
 		if line != why {
 			p.log.Warn(line)
 		}
@@ -73,6 +74,9 @@ func (p *parent) startReload() {
 	for _, c := range p.children {
 		switch {
 		case !wants(p.o, l.cfg, c.part):
+			if c.proc != nil && c.wanted { // it is going to end: what goes with it?
+				r.pending[c.part] = c.link.send(message{Kind: kindPlan, Seq: r.seq}, l.file) == nil
+			}
 		case c.proc != nil && c.wanted:
 			r.parts = append(r.parts, c)
 			r.pending[c.part] = true
@@ -150,9 +154,12 @@ func (p *parent) agreed(c *child, share *Plan) {
 		delete(r.pending, c.part)
 		r.plan.merge(share)
 	}
-	if len(r.pending) > 0 {
-		return
+	for _, waits := range r.pending {
+		if waits {
+			return
+		}
 	}
+	clear(r.pending)
 	// From here on there is no way back: whatever is started now is started with the new configuration.
 	r.committing = true
 	p.cur.close()

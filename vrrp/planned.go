@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"releve/vrrp/machine"
+	"releve/vrrp/vip"
 )
 
 // Plan is what a reload would change. What stays as it is is only counted.
@@ -245,7 +246,7 @@ func (e *Engine) expect(in *instance, ip *InstancePlan) string {
 		return fmt.Sprintf("MASTER after %s unless a better router speaks", wait)
 	case Master:
 		if ip.From == Master.String() && ip.PriorityTo < ip.PriorityFrom {
-			return fmt.Sprintf("a router that preempts with priority %d or more takes over", ip.PriorityTo)
+			return fmt.Sprintf("a router with a priority above %d that preempts takes over", ip.PriorityTo)
 		}
 	}
 	return ""
@@ -302,13 +303,24 @@ func fields[T any](a, b *T) (out []FieldPlan) {
 			continue
 		}
 		fp := FieldPlan{Name: Keyword(f.Name)}
-		switch x.(type) {
-		case bool, string, int, uint8, uint16, time.Duration, netip.Addr:
-			fp.From, fp.To = word(x), word(y)
+		if f.Name == "StartMaster" {
+			fp.From, fp.To = stateWord(x == true), stateWord(y == true)
+		} else {
+			switch x.(type) {
+			case bool, string, int, uint8, uint16, time.Duration, netip.Addr:
+				fp.From, fp.To = word(x), word(y)
+			}
 		}
 		out = append(out, fp)
 	}
 	return out
+}
+
+func stateWord(master bool) string {
+	if master {
+		return Master.String()
+	}
+	return Backup.String()
 }
 
 func word(x any) string {
@@ -395,6 +407,14 @@ func Assume(from, to *Config) (*Plan, error) {
 	return e.assume(from, to)
 }
 
+// places reports whether an address is one of the configuration's.
+func (c *Config) places(p netip.Prefix) bool {
+	has := func(list []vip.Address) bool {
+		return slices.ContainsFunc(list, func(a vip.Address) bool { return a.Prefix == p })
+	}
+	return has(c.StaticAddrs) || slices.ContainsFunc(c.Instances, func(in *InstanceConfig) bool { return has(in.VIPs) || has(in.Excluded) })
+}
+
 func (e *Engine) assume(from, to *Config) (*Plan, error) {
 	e.open = func(key socketKey, _ string) (*socket, error) { return idleSocket(key), nil }
 	e.act, e.alarm = newActuator(nil, e.o), idleAlarm{}
@@ -408,6 +428,9 @@ func (e *Engine) assume(from, to *Config) (*Plan, error) {
 	}
 	e.commit(first)
 	e.started = true
+	for _, i := range e.ifaces { // what is virtual in one of the two is where the first one has it
+		i.addrs = slices.DeleteFunc(i.addrs, func(p netip.Prefix) bool { return from.places(p) || to.places(p) })
+	}
 	for _, o := range e.objects {
 		o.known, o.up = true, true
 	}
