@@ -50,23 +50,11 @@ func (e *Engine) tie(in *instance, f footing) {
 	}
 	in.adopt()
 	e.holdSettings(in)
-	key := c.socketOn(0)
-	if in.ifc != nil {
-		key.ifindex = in.ifc.index
-	} else if c.device() != "" {
+	s := e.sockets[in.socketKey()]
+	if s == nil || in.ifc == nil && c.device() != "" || c.ownVMAC() && in.vmac == nil {
 		return
 	}
-	s := e.sockets[key]
-	if s == nil {
-		return
-	}
-	in.sock, in.tx = s, s
-	if in.vmac != nil && !c.VMAC.XmitBase {
-		if t := e.sockets[c.socketOn(in.vmac.index)]; t != nil {
-			in.tx = t
-			t.refs++
-		}
-	}
+	in.sock = s
 	s.refs++
 	s.byVRID[c.VRID] = append(s.byVRID[c.VRID], in)
 	if !in.expect.Unicast {
@@ -77,10 +65,22 @@ func (e *Engine) tie(in *instance, f footing) {
 	}
 }
 
+// socketKey is the socket that the instance sends and receives by. Of a virtual MAC it is that of its interface: see there.
+func (in *instance) socketKey() socketKey {
+	c, index := in.cfg, 0
+	switch {
+	case in.vmac != nil && !c.VMAC.XmitBase:
+		index = in.vmac.index
+	case in.ifc != nil:
+		index = in.ifc.index
+	}
+	return c.socketOn(index)
+}
+
 // untie is the reverse of tie. What is queued on the sockets leaves first. The virtual MAC interfaces go, too, but for those of keep.
 func (e *Engine) untie(in *instance, keep footing) {
-	if t := in.tx; t != nil {
-		e.flush(t)
+	if s := in.sock; s != nil {
+		e.flush(s)
 	}
 	e.dropVMACs(in, keep)
 	e.releaseSettings(in)
@@ -88,16 +88,13 @@ func (e *Engine) untie(in *instance, keep footing) {
 	if s == nil {
 		return
 	}
-	if in.tx != s {
-		in.tx.refs--
-	}
 	vrid := in.cfg.VRID
 	s.byVRID[vrid] = slices.DeleteFunc(s.byVRID[vrid], func(o *instance) bool { return o == in })
 	if in.joined.IsValid() {
 		s.leave(in.joined)
 	}
 	s.refs--
-	in.sock, in.tx, in.joined = nil, nil, netip.Addr{}
+	in.sock, in.joined = nil, netip.Addr{}
 }
 
 // tied reports whether an instance stands on what f says.
@@ -110,7 +107,7 @@ func (e *Engine) tied(in *instance, f footing) bool {
 			return false
 		}
 	}
-	if s := in.sock; s != nil && s.key.ah != (in.cfg.socketOn(0).ah) {
+	if in.sock != nil && in.sock.key != in.socketKey() {
 		return false
 	}
 	return in.sock != nil || in.ifc == nil && in.cfg.device() != ""
@@ -243,8 +240,8 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	from := in.m.State()
 	if from == machine.Master {
 		e.send(in, 0)
-		if in.tx != nil {
-			e.flush(in.tx) // the resignation leaves before the addresses do
+		if in.sock != nil {
+			e.flush(in.sock) // the resignation leaves before the addresses do
 		}
 		e.say(in, "sent 0 priority")
 		in.stats.ReleaseMaster++

@@ -222,3 +222,20 @@ func TestAnotherHardwareAddressIsAnnounced(t *testing.T) {
 		t.Error("the mastership was lost")
 	}
 }
+
+func TestAVirtualMACOverIPv6OnAnInterfaceThatAppears(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	c := testInstance("VI_1", 51, 100, "fe80::100/64", "fd09::100/64")
+	c.Iface, c.IPv6, c.Version, c.VMAC = "eth1", true, 3, &VMACConfig{}
+	a := l.start(1, &Config{DynamicInterfaces: true, Instances: []*InstanceConfig{c}}, Options{})
+	l.plug(1, "eth1", "")
+	l.eventually("master", 10*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "fd09::100") })
+	before := a.snapshot().Instances[0].Stats
+	l.eventually("adverts leave from the interface's link-local address", 6*time.Second, func() bool {
+		return a.snapshot().Instances[0].Stats.AdvertSent > before.AdvertSent+2
+	})
+	if a.log.has("VRRP send on") {
+		t.Error("adverts could not be sent")
+	}
+}

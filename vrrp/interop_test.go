@@ -60,6 +60,20 @@ func kinds() []kind {
 				c.Src, c.Peers = netip.MustParseAddr("10.9.0.1"), []Peer{{Addr: netip.MustParseAddr("10.9.0.2")}}
 			},
 			judge: []string{"vrrp.version", "vrrp.checksum.status", "ip.dst", "ip.ttl"}, want: "3|1|10.9.0.2|255"},
+		{name: "a virtual MAC", vip: "10.9.0.100", block: "use_vmac\n advert_int 1\n virtual_ipaddress { 10.9.0.100/24 }",
+			change: func(c *InstanceConfig) { c.VMAC = &VMACConfig{} },
+			judge:  []string{"eth.src", "vrrp.checksum.status", "ip.src"}, want: "00:00:5e:00:01:33|1|10.9.0.1"},
+		{name: "a virtual MAC over IPv6", vip: "fd09::100", block: "use_vmac\n version 3\n advert_int 0.3\n virtual_ipaddress { fe80::100/64\n fd09::100/64 }",
+			change: func(c *InstanceConfig) {
+				c.Version, c.AdvertInt, c.IPv6, c.VMAC = 3, 300*time.Millisecond, true, &VMACConfig{}
+				addr(c, "fe80::100/64", "fd09::100/64")
+			},
+			judge: []string{"eth.src", "vrrp.checksum.status", "ipv6.dst"}, want: "00:00:5e:00:02:33|1|ff02::12"},
+		{name: "a virtual MAC that adverts do not come from", vip: "10.9.0.100", block: "use_vmac\n vmac_xmit_base\n version 3\n advert_int 0.3\n virtual_ipaddress { 10.9.0.100/24 }",
+			change: func(c *InstanceConfig) {
+				c.Version, c.AdvertInt, c.VMAC = 3, 300*time.Millisecond, &VMACConfig{XmitBase: true}
+			},
+			judge: []string{"vrrp.version", "vrrp.checksum.status", "ip.src"}, want: "3|1|10.9.0.1"},
 		{name: "unicast version 3 with the old checksum", vip: "10.9.0.100", block: "version 3\n advert_int 0.3\n old_unicast_checksum\n unicast_src_ip 10.9.0.SELF\n unicast_peer { 10.9.0.PEER }\n virtual_ipaddress { 10.9.0.100/24 }",
 			change: func(c *InstanceConfig) {
 				c.Version, c.AdvertInt, c.OldUnicastChecksum = 3, 300*time.Millisecond, true
@@ -93,7 +107,11 @@ func (k *kind) judgeFrames(l *lan, path string) {
 	l.t.Helper()
 	src := "ip.src == 10.9.0.1"
 	if strings.Contains(k.vip, ":") {
-		src = "eth.src == " + strings.TrimSpace(l.in(1, "cat /sys/class/net/eth0/address"))
+		for _, w := range strings.Fields(l.in(1, "ip -6 -o addr show dev eth0 scope link")) {
+			if strings.HasPrefix(w, "fe80::") && !strings.HasPrefix(w, "fe80::100/") {
+				src = "ipv6.src == " + strings.TrimSuffix(w, "/64")
+			}
+		}
 	}
 	lines := l.tshark(path, "vrrp && !icmp && "+src, k.judge...)
 	if len(lines) == 0 {

@@ -218,9 +218,21 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 			}
 		}
 	}
+	if added && p.Prefix.Addr().Is6() && p.Prefix.Addr().IsLinkLocalUnicast() && e.sourceMissing(i) {
+		e.reattach()
+	}
 	if !e.vips[p.Prefix.Addr()] { // nothing depends on virtual addresses, and there may be thousands of them
 		e.refresh(i)
 	}
+}
+
+// sourceMissing reports whether a virtual MAC interface on i sends from i's link-local address, which it has to be given, too.
+func (e *Engine) sourceMissing(i *iface) bool {
+	return slices.ContainsFunc(e.instances, func(in *instance) bool {
+		return in.ifc == i && in.cfg.IPv6 && in.vmac != nil && !in.cfg.VMAC.XmitBase && !slices.ContainsFunc(in.vmac.addrs, func(p netip.Prefix) bool {
+			return slices.Contains(i.addrs, p)
+		})
+	})
 }
 
 // tracks reports whether the loss of an address concerns the instance.

@@ -187,6 +187,9 @@ const staticFault = addrFault + "static "
 
 // staticLost restores a static address that was reported gone.
 func (e *Engine) staticLost(p vip.Present) {
+	if len(e.cfg.StaticAddrs) == 0 {
+		return
+	}
 	for _, c := range e.staticChanges(true) {
 		if c.Route == nil && c.Rule == nil && c.Index == p.Index && c.Addr.Prefix == p.Prefix {
 			e.restore(c)

@@ -71,14 +71,14 @@ func (in *instance) elsewhere(i *iface) bool {
 
 // lane finds out with what the announcements of an address share their pause: the physical interface, or its garp_group.
 func (e *Engine) lane(in *instance, i *iface, a *vip.Address) (int, time.Duration) {
-	index, name := i.index, i.name
-	base := a.Dev
-	if base == "" {
-		base = in.cfg.Iface
+	base := in.ifc
+	if a.Dev != "" && a.Dev != in.cfg.Iface {
+		base = byName(e.ifaces, a.Dev)
 	}
-	if b := byName(e.ifaces, base); b != nil && b != i { // i is a virtual MAC interface on it
-		index, name = b.index, b.name
+	if base == nil {
+		base = i
 	}
+	index, name := base.index, base.name // also of a virtual MAC interface on it
 	v6 := a.Prefix.Addr().Is6()
 	for n, g := range e.cfg.GARPGroups {
 		if slices.Contains(g.Ifaces, name) {

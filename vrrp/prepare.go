@@ -127,10 +127,11 @@ func (p *preparing) instance(c *InstanceConfig) error {
 	if err := p.addrVMACs(c); err != nil {
 		return err
 	}
-	if set.own != nil && !c.VMAC.XmitBase {
-		if err := p.open(c, c.socketOn(set.own.index), set.own.name); err != nil {
-			return err
+	if c.ownVMAC() && !c.VMAC.XmitBase {
+		if set.own == nil {
+			return nil
 		}
+		return p.open(c, c.socketOn(set.own.index), set.own.name)
 	}
 	return p.open(c, c.socketOn(i.index), i.name)
 }

@@ -146,7 +146,7 @@ func (u *Engine) cast(e *Engine) {
 			}
 			c.addrVMACs[at] = twin(i)
 		}
-		c.sock, c.tx = sockets[in.sock], sockets[in.tx]
+		c.sock = sockets[in.sock]
 		c.faults, c.weights, c.said = maps.Clone(in.faults), maps.Clone(in.weights), maps.Clone(in.said)
 		c.out = sending{}
 		if in.verifier != nil {

@@ -140,7 +140,7 @@ func (e *Engine) send(in *instance, prio uint8) {
 		}
 		return
 	}
-	s, o := in.tx, &in.out
+	s, o := in.sock, &in.out
 	if s == nil || !in.src.IsValid() {
 		return
 	}

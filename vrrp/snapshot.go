@@ -123,10 +123,7 @@ func (e *Engine) snapshot(s *Snapshot) {
 			is.Due = e.epoch.Add(t.due)
 		}
 		if in.sock != nil {
-			is.In = in.sock.fd
-		}
-		if in.tx != nil {
-			is.Out = in.tx.fd
+			is.In, is.Out = in.sock.fd, in.sock.fd
 		}
 		if in.vmac != nil {
 			is.VMAC, is.VMACUp = in.vmac.name, in.vmac.up
@@ -170,9 +167,9 @@ func (e *Engine) socketSnapshots() []SocketSnapshot {
 		if !ok {
 			i = len(list)
 			index[in.sock] = i
-			s := SocketSnapshot{Iface: in.cfg.device(), IPv6: in.sock.key.v6, In: in.sock.fd, Out: -1, Unicast: true}
-			if in.tx != nil {
-				s.Out = in.tx.fd
+			s := SocketSnapshot{Iface: in.cfg.device(), IPv6: in.sock.key.v6, In: in.sock.fd, Out: in.sock.fd, Unicast: true}
+			if i := e.ifaces[in.sock.key.ifindex]; i != nil {
+				s.Iface = i.name
 			}
 			list = append(list, s)
 		}

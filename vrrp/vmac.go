@@ -15,8 +15,9 @@ import (
 )
 
 // A virtual MAC address (RFC 9568 §7.3) is a macvlan in private mode on the instance's interface. It carries the virtual addresses,
-// answers ARP for them and sends the adverts; with vmac_xmit_base the base interface sends. Adverts are received on the base
-// interface in any case, so group memberships stay there.
+// answers ARP for them and sends and receives the adverts; with vmac_xmit_base the base interface does. The kernel hands a frame that
+// comes in from the LAN with the MAC address of a macvlan in private mode to that macvlan only: two routers that both send with the virtual
+// MAC address hear each other there and nowhere else.
 
 // vmacMAC is 00:00:5e:00:01:VRID, 00:00:5e:00:02:VRID for IPv6, or what the file says for the instance's own.
 func vmacMAC(c *InstanceConfig, v6 bool) net.HardwareAddr {
