@@ -287,12 +287,15 @@ func (p *Plan) Summary() []string {
 		for i := range v.Instances {
 			n[v.Instances[i].Change]++
 		}
-		line := "VRRP: instances " + tally(n, vrrp.Added, vrrp.Changed, vrrp.Restarted, vrrp.Removed) + fmt.Sprintf("%d unchanged; ", v.Unchanged)
+		line := "VRRP: instances " + tally(n, vrrp.Added, vrrp.Changed, vrrp.Restarted, vrrp.Removed) + fmt.Sprintf("%d unchanged", v.Unchanged)
 		verbs := map[string]int{}
 		for _, w := range v.Writes {
 			verbs[w.Verb]++
 		}
-		out = append(out, line+strings.TrimSuffix("writes: "+tally(verbs, "add", "remove", "set"), ", "))
+		if len(verbs) > 0 {
+			line += "; writes: " + strings.TrimSuffix(tally(verbs, "add", "remove", "set"), ", ")
+		}
+		out = append(out, line)
 		for i := range v.Instances {
 			if in := &v.Instances[i]; in.From != in.To {
 				out = append(out, "  "+in.Turn())

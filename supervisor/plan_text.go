@@ -137,6 +137,9 @@ func (t *planText) vrrp(v *vrrp.Plan) {
 			if w.Instance != "" {
 				owner = "  (" + w.Instance + ")"
 			}
+			if w.Note != "" {
+				owner = "  (" + w.Note + ")"
+			}
 			t.line("  %s%s", w, owner)
 		}
 	}

@@ -92,6 +92,10 @@ func (e *Engine) commit(next *setup) {
 	e.settle()
 	e.act.hold()
 	defer e.act.letGo()
+	masters := map[*instance]bool{}
+	for _, in := range e.instances {
+		masters[in] = in.m.State() == machine.Master
+	}
 	old := e.cfg
 	if old == nil {
 		oldStatics = nil
@@ -117,8 +121,9 @@ func (e *Engine) commit(next *setup) {
 	e.cfg, e.byName = next.cfg, map[string]*instance{}
 	list := make([]*instance, 0, len(next.cfg.Instances))
 	type change struct {
-		in  *instance
-		old *plan
+		in     *instance
+		old    *plan
+		master bool
 	}
 	var changed []change
 	for id, c := range next.cfg.Instances {
@@ -131,7 +136,7 @@ func (e *Engine) commit(next *setup) {
 			in = e.newInstance(id, c, next.ground[c.Name])
 		} else {
 			delete(before, c.Name)
-			changed = append(changed, change{in, in.plan})
+			changed = append(changed, change{in, in.plan, masters[in]})
 			in.cfg = c
 			if f := next.ground[c.Name]; !e.tied(in, f) {
 				e.untie(in, f)
@@ -157,7 +162,7 @@ func (e *Engine) commit(next *setup) {
 	e.watchObjects(next.cfg)
 	e.pollLinks()
 	for _, ch := range changed {
-		e.alter(ch.in, ch.old)
+		e.alter(ch.in, ch.old, ch.master)
 	}
 	e.closeIdle()
 	e.sizeBuffers()
@@ -174,8 +179,8 @@ func (e *Engine) commit(next *setup) {
 	}
 }
 
-// alter brings a running instance to its new configuration; in.cfg is the new one already.
-func (e *Engine) alter(in *instance, was *plan) {
+// alter brings a running instance to its new configuration; in.cfg is the new one already. master says what it was before the reload.
+func (e *Engine) alter(in *instance, was *plan, master bool) {
 	in.adopt()
 	in.plan = e.plan(in, was.term)
 	e.holdSettings(in)
@@ -198,7 +203,14 @@ func (e *Engine) alter(in *instance, was *plan) {
 		}
 	}
 	if in.m.State() != machine.Master {
-		// An address that is not configured any more cannot be there, unless somebody else put it there.
+		// An address that is not configured any more can be there only if this very reload made the instance leave: what it releases
+		// is what the new configuration has.
+		if del := gone(was.del, in.plan.del); master && len(del) > 0 {
+			e.act.put(job{changes: del, plan: in.plan})
+			if !slices.Equal(was.deny, in.plan.deny) {
+				e.act.guard(was, false)
+			}
+		}
 		return
 	}
 	if !slices.Equal(was.deny, in.plan.deny) {

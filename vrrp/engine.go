@@ -127,8 +127,9 @@ type Engine struct {
 	stopping  bool
 	// rehearsing marks an understudy: it sends nothing and starts nothing.
 	rehearsing bool
-	resigned   []string // the instances that it would have sent priority 0 for
-	unknown    uint64   // adverts of VRIDs not configured
+	promoting  func(dev string) bool // promote_secondaries of an interface; nil: as the kernel has it
+	resigned   []string              // the instances that it would have sent priority 0 for
+	unknown    uint64                // adverts of VRIDs not configured
 	nextAlarm  time.Duration
 	lead       time.Duration // how far ahead of a deadline the alarm is set after a short sleep
 	ahead      time.Duration // how far ahead it is set now

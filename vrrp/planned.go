@@ -3,6 +3,7 @@ package vrrp
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -98,6 +99,8 @@ type Write struct {
 	What     string `json:"what"` // "address 10.0.0.1/24", "route …", "rule …", "interface vrrp.51"
 	Dev      string `json:"dev,omitempty"`
 	Instance string `json:"instance,omitempty"`
+	// Note says who does it if not this program.
+	Note string `json:"note,omitempty"`
 }
 
 // String is "add address 10.0.0.1/24 dev eth0".
@@ -120,10 +123,7 @@ func (e *Engine) plot(b *scene, made []string) *Plan {
 	for _, name := range made {
 		p.Writes = append(p.Writes, Write{Verb: "add", What: "interface " + name})
 	}
-	present := map[presence]bool{}
-	for k := range b.present {
-		present[k] = true
-	}
+	m := &mockup{e: e, present: maps.Clone(b.present), addrs: b.addrs}
 	for i := range e.act.queue {
 		j := &e.act.queue[i]
 		name := ""
@@ -135,20 +135,7 @@ func (e *Engine) plot(b *scene, made []string) *Plan {
 			p.Writes = append(p.Writes, Write{Verb: verb, What: what, Instance: name})
 		}
 		for k := range j.changes {
-			c := &j.changes[k]
-			at := presenceOf(c)
-			if present[at] == c.Add {
-				continue // the kernel has it so already
-			}
-			present[at] = c.Add
-			w := Write{Verb: "remove", What: c.String(), Instance: name}
-			if c.Add {
-				w.Verb = "add"
-			}
-			if at.index != 0 {
-				w.Dev = e.nameOf(at.index)
-			}
-			p.Writes = append(p.Writes, w)
+			p.Writes = append(p.Writes, m.do(&j.changes[k], name)...)
 		}
 	}
 	for _, in := range e.instances {

@@ -66,6 +66,7 @@ func TestTheWritesOfAReloadAreThoseOfItsPlan(t *testing.T) {
 			}
 			return map[int]*iface{2: i}, nil
 		}
+		e.promoting = func(string) bool { return true } // the kernel of this test takes nothing along
 		stop := run(t, e)
 		states := func() map[string]string {
 			s, err := e.Snapshot(t.Context())
@@ -144,6 +145,22 @@ func TestTheWritesOfAReloadAreThoseOfItsPlan(t *testing.T) {
 			if got := states(); !maps.Equal(got, wantStates) {
 				t.Fatalf("reload %d\nplan  %v\nstate %v", n, wantStates, got)
 			}
+			// Nothing is left behind, and nothing is missing.
+			owned := map[netip.Prefix]bool{}
+			for _, in := range next.Instances {
+				if strings.HasPrefix(wantStates[in.Name], "MASTER") {
+					for _, a := range slices.Concat(in.VIPs, in.Excluded) {
+						owned[a.Prefix] = true
+					}
+				}
+			}
+			d.mu.Lock()
+			for a, there := range d.addrs {
+				if there != owned[a] {
+					t.Errorf("reload %d: %s is there: %v; wanted: %v", n, a, there, owned[a])
+				}
+			}
+			d.mu.Unlock()
 			if resigns != len(resigned) {
 				t.Fatalf("reload %d: %d resignations planned, sent %q", n, resigns, resigned)
 			}

@@ -11,7 +11,6 @@ import (
 
 	"releve/vrrp/batch"
 	"releve/vrrp/machine"
-	"releve/vrrp/vip"
 )
 
 // What a reload would do is found out by doing it: an understudy of the engine, which has a copy of everything that a reload changes and
@@ -101,6 +100,7 @@ func (e *Engine) understudy() *Engine {
 		u.watch = &watcher{}
 	}
 	u.cfg, u.started, u.stopping = e.cfg, e.started, e.stopping
+	u.promoting = e.promoting
 	u.rehearsing, u.attaching = true, true // nobody prepares anything for an understudy
 	u.serial, u.removed, u.vips = e.serial, maps.Clone(e.removed), e.vips
 	u.sessions.up = e.sessions.all()
@@ -190,6 +190,7 @@ type scene struct {
 	instances map[string]*instance
 	roles     map[string]role
 	present   map[presence]bool
+	addrs     map[int][]netip.Prefix
 }
 
 // role is what an instance was before; the instance itself is changed by the rehearsal.
@@ -200,23 +201,11 @@ type role struct {
 	turns    int // transitions so far
 }
 
-// presence is an address on an interface, or a route or rule.
-type presence struct {
-	index int
-	text  string
-}
-
-func presenceOf(c *vip.Change) presence {
-	if c.Route != nil || c.Rule != nil {
-		return presence{text: c.String()}
-	}
-	return presence{c.Index, c.String()}
-}
-
 // before notes how things are.
 func (e *Engine) before() *scene {
-	s := &scene{cfg: e.cfg, instances: maps.Clone(e.byName), roles: make(map[string]role, len(e.instances)), present: map[presence]bool{}}
+	s := &scene{cfg: e.cfg, instances: maps.Clone(e.byName), roles: make(map[string]role, len(e.instances)), present: map[presence]bool{}, addrs: map[int][]netip.Prefix{}}
 	for _, i := range e.ifaces {
+		s.addrs[i.index] = slices.Clone(i.addrs)
 		for _, p := range i.addrs {
 			s.present[presence{i.index, "address " + p.String()}] = true
 		}
