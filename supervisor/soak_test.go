@@ -423,4 +423,3 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 		t.Errorf("the parts were %v and are %v", pids, now)
 	}
 }
-
