@@ -121,7 +121,11 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 		seen := map[string]bool{}
 		if dev := in.cfg.device(); dev != "" {
 			seen[dev] = true
-			users[dev] = append(users[dev], IfaceUser{Instance: in.cfg.Name})
+			u := IfaceUser{Instance: in.cfg.Name}
+			if in.cfg.DontTrackPrimary {
+				u.Weight = 255 // the reference's word for not tracked
+			}
+			users[dev] = append(users[dev], u)
 		}
 		for _, d := range e.dependencies(in) {
 			if d.key.kind == trackIface && !seen[d.key.name] {
