@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -115,7 +116,7 @@ func (a *Annotator) tcp(f *Frame, n *Note) {
 		if c.check != nil && (c.check.Kind == "TCP_CHECK") {
 			n.say(Info, "The check passes.")
 		}
-		if !c.shadow && a.isVirtual(src) {
+		if !c.shadow && slices.Contains(a.know.Virtuals, src) {
 			n.say(Info, "The client sees the virtual address only; which server it is it cannot tell.")
 		}
 	case t.RST && !toServer && !c.answered:
@@ -124,7 +125,12 @@ func (a *Annotator) tcp(f *Frame, n *Note) {
 		if c.check != nil {
 			n.event(f, a.names.addr(c.server.Addr()), "check "+c.server.String(), "failed")
 		}
-	case t.RST:
+	case t.RST || t.FIN && (c.server.Port() == 647 || c.server.Port() == 847):
+		if p := c.server.Port(); p == 647 || p == 847 {
+			n.say(ifElse(c.ended, Routine, Change), "%s ends: the failover connection is gone, and whoever is left goes into communications-interrupted and serves alone.", a.end(src))
+			c.ended = true
+			return
+		}
 		c.ended = true
 		n.say(Info, "%s cuts %s off (RST) after %s.", a.end(src), what, since)
 	case t.FIN:
@@ -180,7 +186,7 @@ func (a *Annotator) opening(f *Frame, n *Note, c *conn) {
 	switch {
 	case a.isVirtual(c.server):
 		c.check = nil
-		n.say(Info, "%s opens a connection to the virtual server %s.", a.end(c.client), c.server)
+		n.say(Info, "%s opens a connection to the %s %s.", a.end(c.client), ifElse(slices.Contains(a.know.Virtuals, c.server), "virtual server", "floating address"), c.server)
 	case c.check != nil:
 		n.say(Info, "%s of %s: %s knocks.", c.check.Kind, a.end(c.server), n.Src)
 	default:

@@ -32,6 +32,8 @@ type router struct {
 	since time.Time
 	// told says that the silence of the master has been said already.
 	told bool
+	// before is the master that gave way to the present one.
+	before string
 	// took is when the master took over; announced counts its announcements since, by address.
 	took      time.Time
 	announced map[netip.Addr]int
@@ -267,12 +269,11 @@ func (a *Annotator) challenged(f *Frame, v *VRRP, n *Note, r *router, who string
 	down := v.Down(v.Priority, r.adverts(who))
 	src := n.Src
 	switch {
-	case r.rival == who:
-		if prio > v.Priority && since < v.Interval/2 {
-			n.say(Change, "%s sends a last advert of %s, with a priority below that of %s, so that %s hears of it and announces its addresses again.", who, r.label, old, old)
-		} else {
-			n.say(Alarm, "%s goes on as master of %s beside %s: each believes the other is dead.", who, r.label, old)
-		}
+	case who == r.before && prio > v.Priority && f.At.Sub(r.took) < v.Interval/2 && r.rival == "":
+		n.say(Change, "%s sends a last advert of %s, with a priority below that of %s, so that %s hears of it and announces the addresses again.", who, r.label, old, old)
+		r.before = ""
+	case r.rival == who && since < down-v.Interval/4:
+		n.say(Alarm, "%s goes on as master of %s beside %s: each believes the other is dead.", who, r.label, old)
 	case since >= down-v.Interval/4:
 		n.say(Change, "%s takes over %s after %s without an advert of %s: it waits %s, which is %d × %s and the skew of %s for priority %d.", who, r.label, span(since), old, span(down),
 			r.adverts(who), span(v.Interval), span(v.Skew(v.Priority)), v.Priority)
@@ -296,6 +297,9 @@ func (a *Annotator) becomes(f *Frame, n *Note, r *router, who, old string) {
 		if dead {
 			delete(r.others, old)
 		}
+	}
+	if r.before = ""; old != who {
+		r.before = old
 	}
 	r.master, r.resigned, r.rival, r.at = who, time.Time{}, "", f.At
 	r.took = f.At

@@ -75,7 +75,7 @@ func dhcpAnswer(b []byte, xid uint32) (kind byte, l lease, ok bool) {
 }
 
 // dhcpSocket is a socket that may send to everybody on one interface.
-func dhcpSocket(port int, iface string, reuse bool) (*net.UDPConn, error) {
+func dhcpSocket(addr string, iface string, reuse bool) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		cerr := c.Control(func(fd uintptr) {
@@ -89,7 +89,7 @@ func dhcpSocket(port int, iface string, reuse bool) (*net.UDPConn, error) {
 		})
 		return errors.Join(cerr, err)
 	}}
-	p, err := lc.ListenPacket(context.Background(), "udp4", fmt.Sprintf(":%d", port))
+	p, err := lc.ListenPacket(context.Background(), "udp4", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *Stage) dhcp(ctx context.Context, m *machine, n int, words []string) err
 		}
 	}
 	var c *net.UDPConn
-	if err := m.Do(func() (err error) { c, err = dhcpSocket(68, m.of.Ports[0].Iface, false); return err }); err != nil {
+	if err := m.Do(func() (err error) { c, err = dhcpSocket(":68", m.of.Ports[0].Iface, false); return err }); err != nil {
 		return err
 	}
 	defer c.Close()
@@ -223,7 +223,7 @@ func (s *Stage) leases(a Action) (bool, string, bool) {
 // ProbeDHCP asks a DHCP server for an offer, as a relay would, and takes nothing: it proves the service, not only the process.
 // secs above the servers' "load balance max seconds" makes either of a failover pair answer.
 func ProbeDHCP(server, own netip.Addr, timeout time.Duration) (offered netip.Addr, err error) {
-	c, err := dhcpSocket(67, "", true)
+	c, err := dhcpSocket(netip.AddrPortFrom(own, 67).String(), "", true) // the own address wins over a server's socket for all
 	if err != nil {
 		return offered, err
 	}

@@ -152,9 +152,7 @@ func (s *Stage) traffic(a Action) (ok bool, seen string, final bool) {
 		body, at := s.first.last()
 		return body == a.Args[0] && at.After(s.since), fmt.Sprintf("%q", body), false
 	case "noanswer":
-		body, at := s.first.last()
-		failed := r.Failed > 0 && (body == "" || at.Before(s.since))
-		return failed, fmt.Sprintf("%d of %d unanswered: %v", r.Failed, r.Asked, r.Errors), false
+		return r.Failed > 0, fmt.Sprintf("%d of %d unanswered: %v", r.Failed, r.Asked, r.Errors), false
 	case "answers":
 		var got []string
 		for b := range r.By {

@@ -78,6 +78,7 @@ type machine struct {
 	mu      sync.Mutex
 	daemon  *lab.Process
 	webs    []*lab.Web
+	serves  []*lab.Server
 	spawned map[string]*lab.Process
 	plane   ipvs.Plane
 	stops   []func()
@@ -255,6 +256,14 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 			}
 			m.webs = append(m.webs, web)
 		}
+		for _, v := range h.Serves {
+			srv, err := host.Serve(v.Kind, v.Addr, v.Text)
+			if err != nil {
+				return s, err
+			}
+			m.serves = append(m.serves, srv)
+			m.stops = append(m.stops, srv.Stop)
+		}
 		for _, e := range h.Echos {
 			stop, err := host.Echo(e.Addr)
 			if err != nil {
@@ -318,7 +327,9 @@ func (s *Stage) planes() error {
 	return nil
 }
 
+// write makes a file on a host; {releve} in its text is the path of this program.
 func (s *Stage) write(m *machine, path, text string, mode fs.FileMode) error {
+	text = strings.ReplaceAll(text, "{releve}", s.o.Binary)
 	return m.Do(func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err

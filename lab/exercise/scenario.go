@@ -53,7 +53,12 @@ type Host struct {
 	Sysctl [][2]string
 	Webs   []Service
 	Echos  []Service
+	// Serves are the other servers: the kind in Text's first word.
+	Serves []Server
 }
+
+// Server is a server of a host that speaks smtp, tls, dns or udp.
+type Server struct{ Kind, Addr, Text string }
 
 // Port is an interface of a host.
 type Port struct {
@@ -116,9 +121,9 @@ const confPath = "/run/lab/keepalived.conf"
 // T any text, * any further words.
 var (
 	settings = map[string]string{"title": "*", "goal": "*", "needs": "*", "limit": "D", "bridge": "T", "host": "T T T *", "route": "H T T", "sysctl": "H T T", "web": "H T T",
-		"echo": "H T", "config": "H *", "file": "H T *", "question": "T T"}
+		"echo": "H T", "serve": "H T T *", "config": "H *", "file": "H T *", "question": "T T"}
 	deeds = map[string]string{"start": "H", "term": "H", "kill": "H", "reload": "H", "freeze": "H", "thaw": "H", "cut": "H I", "heal": "H I", "partition": "H I", "oneway": "H I",
-		"bothways": "H I", "stopweb": "H", "startweb": "H", "slowweb": "H D", "text": "H T", "run": "H T *", "spawn": "H T *", "killspawned": "H T", "write": "H T *", "config": "H *",
+		"bothways": "H I", "stopweb": "H", "startweb": "H", "stopserve": "H T", "startserve": "H T", "slowweb": "H D", "text": "H T", "run": "H T *", "spawn": "H T *", "killspawned": "H T", "write": "H T *", "config": "H *",
 		"remove": "H T", "client": "H T *", "stopclient": "", "connect": "H T *", "wait": "D", "say": "*", "pingflood": "H A", "dhcp": "H N *"}
 	checks = map[string]string{"holds": "H A", "free": "H A", "onlyholder": "A *", "answer": "T", "answers": "T *", "share": "T *", "rotation": "N T *", "gap": "T *", "lost": "N *",
 		"noanswer": "", "table": "H *", "weight": "H A N", "frame": "T", "noframe": "T", "log": "H T", "syncdaemon": "H T", "alive": "H", "dead": "H", "status": "H T *",
@@ -399,6 +404,9 @@ func (p *parser) content(args []string, w []word) ([]string, error) {
 		}
 		return []string{args[0], text}, nil
 	}
+	if w[0].text == "write" && len(args) == 3 {
+		return []string{args[0], args[1], args[2] + "\n"}, nil
+	}
 	return nil, p.bad(w[len(w)-1].col, "write << and the text, or like HOST with words to replace")
 }
 
@@ -445,6 +453,12 @@ func (p *parser) setting(line string, w []word, args []string) (err error) {
 	case "echo":
 		h := s.Host(args[0])
 		h.Echos = append(h.Echos, Service{args[1], ""})
+	case "serve":
+		if !slices.Contains([]string{"smtp", "tls", "dns", "udp"}, args[1]) {
+			return p.bad(w[2].col, "%q is not smtp, tls, dns or udp", args[1])
+		}
+		h := s.Host(args[0])
+		h.Serves = append(h.Serves, Server{args[1], args[2], strings.Join(args[3:], " ")})
 	case "config":
 		at := p.at
 		if args, err = p.content(args, w); err != nil {

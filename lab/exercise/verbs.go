@@ -60,6 +60,18 @@ func (s *Stage) do(ctx context.Context, a Action) error {
 		return s.oneway(m, arg(1), false)
 	case "stopweb", "startweb", "slowweb", "text":
 		return s.web(m, a)
+	case "stopserve", "startserve":
+		for _, v := range m.serves {
+			if v.Kind() != arg(1) {
+				continue
+			}
+			if a.Verb == "stopserve" {
+				v.Stop()
+				return nil
+			}
+			return v.Start()
+		}
+		return fmt.Errorf("%s serves no %s", m.Name, arg(1))
 	case "write":
 		return s.write(m, arg(1), arg(2), 0o644)
 	case "config":
