@@ -236,9 +236,12 @@ func ProbeDHCP(server, own netip.Addr, timeout time.Duration) (offered netip.Add
 	_ = c.SetReadDeadline(time.Now().Add(timeout))
 	b := make([]byte, 2048)
 	for {
-		n, _, err := c.ReadFrom(b)
+		n, from, err := c.ReadFromUDPAddrPort(b)
 		if err != nil {
 			return offered, fmt.Errorf("%s offers nothing within %v", server, timeout)
+		}
+		if from.Addr().Unmap() != server {
+			continue // a server on this very machine hears the question, too
 		}
 		switch kind, l, ok := dhcpAnswer(b[:n], xid); {
 		case ok && kind == 2:

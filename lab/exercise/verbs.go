@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -337,5 +336,18 @@ func nines(r lab.Report) string {
 		n++
 	}
 	names := []string{"no nine", "one nine", "two nines", "three nines", "four nines", "five nines", "six nines", "seven nines", "eight nines", "nine nines"}
-	return fmt.Sprintf("%s (%s a year, if it went on like this)", names[n], strings.TrimSuffix(year.Round(time.Second).String(), "0s"))
+	return fmt.Sprintf("%s (%s a year, if it went on like this)", names[n], perYear(year))
+}
+
+// perYear is a time in the largest unit that suits it.
+func perYear(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%.1f days", d.Hours()/24)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%.1f hours", d.Hours())
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%.1f minutes", d.Minutes())
+	}
+	return fmt.Sprintf("%.1f seconds", d.Seconds())
 }
