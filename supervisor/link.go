@@ -53,6 +53,7 @@ type message struct {
 	Resume     bool              `json:"resume,omitempty"`     // what the predecessor put up is still there
 	Killed     bool              `json:"killed,omitempty"`     // an earlier daemon left its pid file, and what else it left nobody knows
 	Dir        string            `json:"dir,omitempty"`        // where the daemon was started
+	Taken      int               `json:"taken,omitempty"`      // with commit: the number of reloads taken, this one included
 	Goroutines int               `json:"goroutines,omitempty"` // of the child, with ready and reloaded
 	Again      bool              `json:"again,omitempty"`      // not the first start of this part
 }

@@ -88,6 +88,7 @@ type parent struct {
 	reloading  *reload
 	reloads    int // reloads and plans, started so far
 	plans      map[int]*planning
+	taken      int      // reloads that were
 	complaints []string // about the file of the last reload
 	again      bool     // another SIGHUP came while a reload ran
 	stopping   bool
@@ -175,6 +176,7 @@ func (p *parent) start() (*confparse.Config, int) {
 	}
 	p.cur = l
 	p.cfg.Store(l.cfg)
+	report(p.log, saveConfig(l, 0))
 	p.dumps = newDumper(p.dumpParent)
 	if g.ChildWaitTime > 0 {
 		p.childWait = g.ChildWaitTime

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ type part interface {
 	prepare(ctx context.Context, cfg *confparse.Config) (*change, error)
 	// plan tells what a reload would change.
 	plan(ctx context.Context, cfg *confparse.Config) (*Plan, error)
+	// config is the one in force; data writes what there is to say of the part, nil while it ends.
+	config() *confparse.Config
+	data(ctx context.Context) func(*bufio.Writer)
 	// dump writes the files that a signal asks for.
 	dump(sig os.Signal)
 	// bfd hears of sessions that went up or down.
@@ -220,7 +224,7 @@ func (c *childProcess) run(env *environment) int {
 			}
 			switch {
 			case m.Kind == kindCommit, m.Kind == kindAbort, file != nil && (m.Kind == kindReload || m.Kind == kindPlan || m.Kind == kindPrepare):
-				orders <- order{m.Kind, m.Seq, file}
+				orders <- order{m.Kind, m.Seq, m.Taken, file}
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
 			case m.Kind == kindWantServers:
@@ -275,13 +279,15 @@ func (c *childProcess) run(env *environment) int {
 type order struct {
 	kind kind
 	seq  int
-	file *os.File // closed by obey; nil for commit and abort
+	// taken numbers the reload, zero: it is none.
+	taken int
+	file  *os.File // closed by obey; nil for commit and abort
 }
 
 // obey carries an order out and answers. A part that refuses goes on with the old configuration.
 func (c *childProcess) obey(ctx context.Context, p part, o order) {
 	if o.kind == kindCommit || o.kind == kindAbort {
-		c.conclude(ctx, o)
+		c.conclude(ctx, p, o)
 		return
 	}
 	_, cfg, err := inherit(o.file)
@@ -300,7 +306,7 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 		}
 		c.ready, c.readySeq = ch, o.seq
 		if o.kind == kindReload {
-			c.conclude(ctx, o)
+			c.conclude(ctx, p, o)
 			return
 		}
 		answer.Kind, plan = kindPrepared, ch.plan
@@ -322,7 +328,7 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 }
 
 // conclude ends what was prepared.
-func (c *childProcess) conclude(ctx context.Context, o order) {
+func (c *childProcess) conclude(ctx context.Context, p part, o order) {
 	if c.ready == nil || c.readySeq != o.seq {
 		return // it was refused, or is given up already
 	}
@@ -332,6 +338,10 @@ func (c *childProcess) conclude(ctx context.Context, o order) {
 	}
 	ch := c.ready
 	c.ready = nil
+	if o.taken > 0 {
+		report(c.log, saveState(p, c.what, o.taken, "pre"))
+		defer func() { report(c.log, saveState(p, c.what, o.taken, "post")) }()
+	}
 	if err := ch.commit(ctx); err != nil {
 		c.tell(message{Kind: kindRefused, Seq: o.seq, Text: err.Error()})
 		return

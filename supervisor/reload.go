@@ -53,7 +53,6 @@ func (p *parent) startReload() {
 	if g := &l.cfg.Global; g.ReloadCheckConfig && g.ReloadCheckLog != "" {
 		report(p.log, writeCheckLog(g.ReloadCheckLog, l))
 	}
-	report(p.log, saveConfig(&p.cur.cfg.Global, p.cur, time.Now(), "before"))
 	lines := l.complaints()
 	p.complaints = l.places()
 	why := p.refusal(l)
@@ -61,6 +60,9 @@ func (p *parent) startReload() {
 		if line != why {
 			p.log.Warn(line)
 		}
+	}
+	if why == "" && p.empties(l) {
+		p.log.Warn(emptied)
 	}
 	p.reloads++
 	r := &reload{seq: p.reloads, next: l, plan: &Plan{}, pending: map[string]bool{}}
@@ -107,7 +109,7 @@ func (p *parent) order(what kind, file *os.File) bool {
 		if c.proc == nil {
 			continue
 		}
-		if err := c.link.send(message{Kind: what, Seq: r.seq}, file); err != nil {
+		if err := c.link.send(message{Kind: what, Seq: r.seq, Taken: p.taken}, file); err != nil {
 			if what == kindPrepare {
 				p.reloadRefused(fmt.Sprintf("%s process: %v", c.name, err))
 				return false
@@ -162,6 +164,8 @@ func (p *parent) agreed(c *child, share *Plan) {
 	clear(r.pending)
 	// From here on there is no way back: whatever is started now is started with the new configuration.
 	r.committing = true
+	p.taken++
+	report(p.log, saveConfig(r.next, p.taken))
 	p.cur.close()
 	p.cur = r.next
 	p.cfg.Store(p.cur.cfg)
@@ -185,6 +189,14 @@ func (p *parent) done(c *child) {
 	}
 }
 
+// empties reports whether a new configuration leaves nothing of one that had something.
+func (p *parent) empties(l *loaded) bool {
+	some := func(c *confparse.Config) bool { return c.HasVRRP() || c.HasLVS() || c.HasBFD() }
+	return some(p.cur.cfg) && !some(l.cfg)
+}
+
+const emptied = "the file configures no instance, no virtual server and no BFD session: everything that runs is taken down"
+
 // refusal says why a new configuration cannot replace the one in force; empty if it can.
 func (p *parent) refusal(l *loaded) string {
 	if _, why := l.startStatus(); why != "" {
@@ -203,6 +215,9 @@ func (p *parent) refusal(l *loaded) string {
 		if c.a != c.b {
 			return fmt.Sprintf("%s cannot change from %q to %q while running", c.what, c.a, c.b)
 		}
+	}
+	if p.empties(l) && (next.ReloadGuard || old.ReloadGuard) {
+		return emptied + ", and reload_guard refuses that"
 	}
 	if code := l.diags.ExitCode(); code != 0 && (next.ReloadGuard || old.ReloadGuard || next.ReloadCheckConfig) {
 		n := 0
@@ -227,7 +242,6 @@ func (p *parent) finishReload() {
 		p.childWait = g.ChildWaitTime
 	}
 	p.schedule.configure(g)
-	report(p.log, saveConfig(g, p.cur, time.Now(), "after"))
 	for _, c := range p.children {
 		want := wants(p.o, p.cur.cfg, c.part)
 		switch {

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,20 +100,82 @@ func TestE5TheReasonsOfARefusedFileAreInTheLogAndInTheFile(t *testing.T) {
 func TestReloadFileIsThereWhileTheFilesAreReadAndGoneAfterwards(t *testing.T) {
 	testneed.Need(t, "netns")
 	dir := t.TempDir()
-	mark, save := filepath.Join(dir, "mark"), filepath.Join(dir, "save")
-	conf := config(t, fmt.Sprintf("global_defs {\n  reload_file %s\n  config_save_dir %s\n}\n", mark, save))
+	mark := filepath.Join(dir, "mark")
+	conf := config(t, fmt.Sprintf("global_defs {\n  reload_file %s\n}\n", mark))
 	foreground(t, ours(), conf)
 	eventually(t, "it answers", func() bool { return exists("/run/keepalived.sock") })
 	write(t, mark, "the files are being changed")
-	if status, out := releve(t, "reload"); status != 0 {
-		t.Errorf("status %d, %q", status, out)
+	// The kernel tells what happens to it, however short it is there.
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if exists(mark) {
-		t.Error("reload_file is still there")
+	defer syscall.Close(fd)
+	if _, err := syscall.InotifyAddWatch(fd, dir, syscall.IN_CREATE|syscall.IN_MODIFY|syscall.IN_DELETE); err != nil {
+		t.Fatal(err)
 	}
-	if copies, _ := filepath.Glob(filepath.Join(save, "keepalived.*.conf")); len(copies) != 2 {
-		t.Errorf("config_save_dir holds %v, want one from before and one from after", copies)
+	events := func() (out []uint32) {
+		buf := make([]byte, 4096)
+		n, _ := syscall.Read(fd, buf)
+		for at := 0; at+syscall.SizeofInotifyEvent <= n; {
+			out = append(out, binary.NativeEndian.Uint32(buf[at+4:]))
+			at += syscall.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[at+12:]))
+		}
+		return out
 	}
+	for what, want := range map[string][]uint32{"emptied and removed": {syscall.IN_MODIFY, syscall.IN_DELETE}, "made and removed": {syscall.IN_CREATE, syscall.IN_DELETE}} {
+		if (want[0] == syscall.IN_MODIFY) != exists(mark) {
+			write(t, mark, "again")
+			events()
+		}
+		if want[0] == syscall.IN_CREATE {
+			os.Remove(mark)
+			events()
+		}
+		if status, out := releve(t, "reload"); status != 0 {
+			t.Errorf("status %d, %q", status, out)
+		}
+		if got := events(); !slices.Equal(got, want) || exists(mark) {
+			t.Errorf("%s: inotify says %#x, want %#x; it is there: %v", what, got, want, exists(mark))
+		}
+	}
+}
+
+func TestConfigSaveDirKeepsConfigurationAndStateOfEachReload(t *testing.T) {
+	both(t, func(t *testing.T, w which) {
+		network(t)
+		save := "/run/save"
+		t.Cleanup(func() { os.RemoveAll(save) })
+		text := "global_defs {\n  config_save_dir " + save + "\n}\n" + owner
+		conf := config(t, text)
+		d := foreground(t, w, conf)
+		eventually(t, "it is master", hasVIP)
+		write(t, conf, strings.ReplaceAll(text, "10.9.0.1/24", "10.9.0.8/24"))
+		parent, child := pidIn("/run/keepalived.pid"), pidIn("/run/vrrp.pid")
+		kill(t, parent, syscall.SIGHUP)
+		pre, post := fmt.Sprintf("%s/keepalived_vrrp.%d.1.pre", save, child), fmt.Sprintf("%s/keepalived_vrrp.%d.1.post", save, child)
+		eventually(t, "the state after the reload", func() bool { return strings.Contains(read(post), "10.9.0.8") })
+		if s := read(pre); !strings.Contains(s, "10.9.0.1/24") || strings.Contains(s, "10.9.0.8") || !strings.Contains(s, "VRRP Instance = VI_1") {
+			t.Errorf("the state before it:\n%s", s)
+		}
+		for n, want := range []string{"10.9.0.1/24", "10.9.0.8/24"} {
+			if s := read(fmt.Sprintf("%s/keepalived.conf.%d.%d", save, parent, n)); !strings.Contains(s, want) {
+				t.Errorf("configuration %d: %q", n, s)
+			}
+		}
+		if w.name != "releve" {
+			return
+		}
+		// What is refused leaves nothing.
+		write(t, conf, strings.ReplaceAll(text, "v0", "none0"))
+		if status, out := releve(t, "reload"); status != 1 {
+			t.Errorf("status %d, %q", status, out)
+		}
+		if files, _ := filepath.Glob(save + "/*"); len(files) != 4 {
+			t.Errorf("config_save_dir holds %v", files)
+		}
+		d.stop()
+	})
 }
 
 func TestReloadTimeFileReloads(t *testing.T) {
@@ -124,6 +188,111 @@ func TestReloadTimeFileReloads(t *testing.T) {
 	eventually(t, "it reloads", d.log.has("Reload complete"))
 	if exists(at) {
 		t.Error("the file is still there")
+	}
+}
+
+func TestReloadRepeatStrikesAgainTheNextDay(t *testing.T) {
+	testneed.Need(t, "netns")
+	at := filepath.Join(t.TempDir(), "at")
+	d := foreground(t, ours(), config(t, "global_defs {\n  reload_time_file "+at+"\n  reload_repeat\n}\n"))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	when := time.Now().Add(2 * time.Second).UTC()
+	write(t, at, when.Format("15:04:05")+"Z\n")
+	eventually(t, "it reloads", d.log.has("Reload complete"))
+	if !exists(at) {
+		t.Error("with reload_repeat the file stays")
+	}
+}
+
+func TestReloadGuardRefusesWhatTheReferenceWouldTake(t *testing.T) {
+	network(t)
+	const guard = "global_defs {\n  reload_guard\n}\n"
+	conf := config(t, guard+owner)
+	foreground(t, ours(), conf)
+	eventually(t, "it is master", hasVIP)
+	for name, bad := range map[string]string{
+		"a misspelt word":        guard + strings.ReplaceAll(owner, "priority", "prioirty"),
+		"an empty file":          "",
+		"a guard that goes":      strings.ReplaceAll(owner, "priority 255", "priority 2555"),
+		"a guard that comes too": "global_defs {\n  reload_guard on\n}\nnonsense\n" + owner,
+	} {
+		write(t, conf, bad)
+		status, out := releve(t, "reload")
+		if status != 1 || !hasVIP() {
+			t.Errorf("%s: status %d, the VIP is there: %v, %q", name, status, hasVIP(), out)
+		}
+		if strings.Contains(bad, "prioirty") && !strings.Contains(out, conf+":7:3: ") {
+			t.Errorf("%s: no file:line:column in %q", name, out)
+		}
+		if status, out := releve(t, "plan", conf); status != 2 {
+			t.Errorf("%s: the plan's status is %d, %q", name, status, out)
+		}
+	}
+}
+
+func TestIncludeCheckDecidesWhetherAMissingIncludeRefusesTheReload(t *testing.T) {
+	network(t)
+	conf := config(t, owner)
+	foreground(t, ours(), conf)
+	eventually(t, "it is master", hasVIP)
+	for _, tt := range []struct {
+		name, text string
+		status     int
+	}{
+		{"without include_check a missing include is only said", "include /none/at.all\n" + owner, 0},
+		{"with include_check match it refuses", "global_defs {\n  include_check match\n}\ninclude /none/at.all\n" + owner, 1},
+		{"an include that must exist refuses by itself", "includea /none/at.all\n" + owner, 1},
+		{"with include_check a file that is there is taken", "global_defs {\n  include_check\n}\ninclude " + conf + ".more\n" + owner, 0},
+	} {
+		write(t, conf+".more", "! nothing\n")
+		write(t, conf, tt.text)
+		if status, out := releve(t, "reload"); status != tt.status || !hasVIP() {
+			t.Errorf("%s: status %d, want %d, the VIP is there: %v: %q", tt.name, status, tt.status, hasVIP(), out)
+		}
+	}
+}
+
+func TestStatesAreWrittenToTheFifoAgainOnReload(t *testing.T) {
+	for _, keyword := range []string{"", "  fifo_write_vrrp_states_on_reload\n"} {
+		t.Run("keyword "+strings.TrimSpace(keyword), func(t *testing.T) {
+			network(t)
+			fifo := filepath.Join(t.TempDir(), "fifo")
+			if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(fifo, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			got := &output{}
+			go func() {
+				buf := make([]byte, 4096)
+				for {
+					n, err := f.Read(buf)
+					if err != nil {
+						return
+					}
+					got.Write(buf[:n])
+				}
+			}()
+			text := "global_defs {\n  vrrp_notify_fifo " + fifo + "\n" + keyword + "}\n" + owner
+			conf := config(t, text)
+			foreground(t, ours(), conf)
+			eventually(t, "the first state is told", got.has("INSTANCE \"VI_1\" MASTER 255"))
+			write(t, conf, text+"\n")
+			if status, out := releve(t, "reload"); status != 0 {
+				t.Fatalf("status %d, %q", status, out)
+			}
+			if keyword != "" {
+				eventually(t, "it is told again", func() bool { return strings.Count(got.String(), "INSTANCE \"VI_1\" MASTER 255") == 2 })
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
+			if n := strings.Count(got.String(), "INSTANCE"); n != 1 {
+				t.Errorf("told %d times: %q", n, got)
+			}
+		})
 	}
 }
 

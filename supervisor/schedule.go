@@ -129,21 +129,6 @@ func reading(g *confparse.Global, pidFile string) (done func(), err error) {
 	return func() { os.Remove(path) }, nil
 }
 
-// saveConfig puts a copy of a configuration into config_save_dir.
-func saveConfig(g *confparse.Global, l *loaded, now time.Time, when string) error {
-	if g.ConfigSaveDir == "" {
-		return nil
-	}
-	if err := os.Mkdir(g.ConfigSaveDir, 0o700); err != nil && !os.IsExist(err) {
-		return fmt.Errorf("config_save_dir: %w", err)
-	}
-	name := fmt.Sprintf("keepalived.%s.%s.conf", now.Format("20060102-150405.000000"), when)
-	if err := os.WriteFile(filepath.Join(g.ConfigSaveDir, name), []byte(l.src.Text()), 0o600); err != nil {
-		return fmt.Errorf("config_save_dir: %w", err)
-	}
-	return nil
-}
-
 // writeCheckLog puts the complaints about a file into the log that reload_check_config names, emptied before.
 func writeCheckLog(path string, l *loaded) error {
 	var b bytes.Buffer
