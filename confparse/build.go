@@ -11,7 +11,7 @@ import (
 // Check gives a source its meaning: the tree is read by the keyword tables, defaults and inheritance are resolved, and what does
 // not fit together is said. The Config is never nil; what is wrong is missing from it, as the reference leaves it out.
 func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
-	p := &interp{opt: o, host: machine(o.Machine), broken: map[Pos]bool{}, raw: newRaw(), top: topTable, tables: Tables()}
+	p := &interp{opt: o, host: machine(o.Machine), broken: map[Pos]bool{}, raw: newRaw(), top: topTable}
 	p.raw.global.defaults()
 	// One top-level statement at a time, so that the tree of a large file need not be in memory.
 	tree := newParser(s)

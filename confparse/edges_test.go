@@ -183,8 +183,8 @@ func TestEdgesOfEveryKeywordAreJudgedAsTheReferenceDoes(t *testing.T) {
 		if !ok || tab.item != nil {
 			continue
 		}
-		for i := range tab.Rows {
-			k := &tab.Rows[i]
+		for i := range tab.Rows() {
+			k := &tab.Rows()[i]
 			if newer(k) || k.Build == "iptables" {
 				continue
 			}

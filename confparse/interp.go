@@ -7,11 +7,10 @@ import (
 
 // interp walks a tree by the tables and collects what is written in raw blocks; complaints go to diags.
 type interp struct {
-	opt    CheckOptions
-	host   *Machine
-	top    *Table
-	tables []*Table
-	diags  Diagnostics
+	opt   CheckOptions
+	host  *Machine
+	top   *Table
+	diags Diagnostics
 	// opened are the places where the blocks around the present line were opened, innermost last.
 	opened []Pos
 	usages []*usage
@@ -207,7 +206,7 @@ func (t *Table) has(w string) bool { k, _ := t.lookup(w); return k != nil }
 // homeOf names the blocks that have a keyword.
 func (p *interp) homeOf(w string, not *Table) string {
 	var in []string
-	for _, t := range p.tables {
+	for _, t := range Tables() {
 		if t == not || t.item != nil {
 			continue
 		}

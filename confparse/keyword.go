@@ -80,7 +80,8 @@ const missingNote Exit = 1
 type Table struct {
 	// Name is the block's name: "vrrp_instance"; "" is the top level.
 	Name string
-	Rows []Keyword
+	// rows makes the rows, when the table is looked at for the first time: most configurations need a few of them only.
+	rows func() []Keyword
 	// Item describes the lines of a list block: "ADDRESS[/MASK] [dev IF] ...". Empty for blocks of keywords.
 	Item string
 	// item takes one line of a list block.
@@ -88,16 +89,29 @@ type Table struct {
 	// one says that each word of a list block is an item of its own.
 	one bool
 
+	made  sync.Once
+	list  []Keyword
 	once  sync.Once
 	index map[string]*Keyword
+}
+
+// Rows are the keywords of the block, in the order of the manual.
+func (t *Table) Rows() []Keyword {
+	t.made.Do(func() {
+		if t.rows != nil {
+			t.list = t.rows()
+		}
+	})
+	return t.list
 }
 
 // lookup finds a keyword by any of its spellings; old reports that it is a deprecated one.
 func (t *Table) lookup(word string) (k *Keyword, old bool) {
 	t.once.Do(func() {
-		t.index = make(map[string]*Keyword, 2*len(t.Rows))
-		for i := range t.Rows {
-			k := &t.Rows[i]
+		rows := t.Rows()
+		t.index = make(map[string]*Keyword, 2*len(rows))
+		for i := range rows {
+			k := &rows[i]
 			t.index[k.Name] = k
 			for _, a := range k.Aliases {
 				t.index[a] = k
@@ -122,9 +136,9 @@ func (t *Table) lookup(word string) (k *Keyword, old bool) {
 // words is all spellings in good standing, for suggestions and completion.
 func (t *Table) words() []string {
 	var w []string
-	for i := range t.Rows {
-		w = append(w, t.Rows[i].Name)
-		w = append(w, t.Rows[i].Aliases...)
+	for _, k := range t.Rows() {
+		w = append(w, k.Name)
+		w = append(w, k.Aliases...)
 	}
 	return w
 }

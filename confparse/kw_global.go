@@ -22,87 +22,89 @@ const (
 )
 
 // globalTable is global_defs.
-var globalTable = &Table{Name: "global_defs", Rows: rows(globalRows, globalVRRPRows, globalLVSRows, globalProcessRows)}
+var globalTable = &Table{Name: "global_defs", rows: func() []Keyword { return rows(globalRows(), globalVRRPRows(), globalLVSRows(), globalProcessRows()) }}
 
-// globalRows are identity, files, scripts, mail and fifos.
-var globalRows = []Keyword{
-	// Identity, processes and files.
-	{Name: "router_id", Args: args(word("NAME")), Default: "the host name", Room: roomNotify,
-		Help: "name of this machine in mails and dumps", set: func(p *interp, u *usage) { p.raw.global.g.RouterID = u.str(0) }},
-	{Name: "tmp_config_directory", Args: args(pathArg("DIRECTORY")), Since: "2.0.21", Room: roomSupervisor, Missing: ExitConfig,
-		Help: "folder for the copy of the configuration that all parts read", set: func(p *interp, u *usage) { p.raw.global.g.TmpConfigDir = u.str(0) }},
-	{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitStop,
-		Help: "folder for copies of configuration and state before and after each reload", set: func(p *interp, u *usage) { p.raw.global.g.ConfigSaveDir = u.str(0) }},
-	{Name: "process_names", Since: "2.1.1", Room: roomSupervisor,
-		Help: "each part shows its own process name", set: func(p *interp, u *usage) { p.raw.global.g.ProcessNames = true }},
-	{Name: "process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
-		Help: "process name of the main process", set: func(p *interp, u *usage) { p.raw.global.g.Main.Name = u.str(0) }},
-	{Name: "vrrp_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
-		Help: "process name of the VRRP part", set: func(p *interp, u *usage) { p.raw.global.g.VRRPProcess.Name = u.str(0) }},
-	{Name: "checker_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
-		Help: "process name of the checker part", set: func(p *interp, u *usage) { p.raw.global.g.CheckerProcess.Name = u.str(0) }},
-	{Name: "bfd_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
-		Help: "process name of the BFD part", set: func(p *interp, u *usage) { p.raw.global.g.BFDProcess.Name = u.str(0) }},
-	{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitStop,
-		Help: "umask for files that the daemon makes", set: setUmask},
+// globalRows() are identity, files, scripts, mail and fifos.
+func globalRows() []Keyword {
+	return []Keyword{
+		// Identity, processes and files.
+		{Name: "router_id", Args: args(word("NAME")), Default: "the host name", Room: roomNotify,
+			Help: "name of this machine in mails and dumps", set: func(p *interp, u *usage) { p.raw.global.g.RouterID = u.str(0) }},
+		{Name: "tmp_config_directory", Args: args(pathArg("DIRECTORY")), Since: "2.0.21", Room: roomSupervisor, Missing: ExitConfig,
+			Help: "folder for the copy of the configuration that all parts read", set: func(p *interp, u *usage) { p.raw.global.g.TmpConfigDir = u.str(0) }},
+		{Name: "config_save_dir", Args: args(pathArg("DIRECTORY")), Since: "2.2.3", Room: roomSupervisor, Missing: ExitStop,
+			Help: "folder for copies of configuration and state before and after each reload", set: func(p *interp, u *usage) { p.raw.global.g.ConfigSaveDir = u.str(0) }},
+		{Name: "process_names", Since: "2.1.1", Room: roomSupervisor,
+			Help: "each part shows its own process name", set: func(p *interp, u *usage) { p.raw.global.g.ProcessNames = true }},
+		{Name: "process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
+			Help: "process name of the main process", set: func(p *interp, u *usage) { p.raw.global.g.Main.Name = u.str(0) }},
+		{Name: "vrrp_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
+			Help: "process name of the VRRP part", set: func(p *interp, u *usage) { p.raw.global.g.VRRPProcess.Name = u.str(0) }},
+		{Name: "checker_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
+			Help: "process name of the checker part", set: func(p *interp, u *usage) { p.raw.global.g.CheckerProcess.Name = u.str(0) }},
+		{Name: "bfd_process_name", Args: args(word("NAME")), Since: "2.1.1", Room: roomSupervisor, Missing: ExitStop,
+			Help: "process name of the BFD part", set: func(p *interp, u *usage) { p.raw.global.g.BFDProcess.Name = u.str(0) }},
+		{Name: "umask", Args: args(rest("NUMBER|BITS")), Since: "2.1.4", Room: roomSupervisor, Default: "IXUSR|IRWXG|IRWXO", Missing: ExitStop,
+			Help: "umask for files that the daemon makes", set: setUmask},
 
-	// Scripts.
-	{Name: "script_user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Room: "script", Missing: ExitConfig,
-		Default: "keepalived_script if that user exists, else the daemon's user",
-		Help:    "who runs scripts that name no user", set: setScriptUser},
-	{Name: "enable_script_security", Room: "script",
-		Help: "never run a script as root that others could change", set: func(p *interp, u *usage) { p.raw.global.scriptSecurity.put(true, u.pos()) }},
-	{Name: "use_symlink_paths", Args: args(boolean().opt()), Since: "2.2.8", Room: "script",
-		Help: "keep symbolic links in the paths of scripts", set: func(p *interp, u *usage) { p.raw.global.g.UseSymlinkPaths = u.orTrue() }},
-	{Name: "set_supplementary_groups", Args: args(boolean().opt()), Since: "2.4.2", Room: "script",
-		Help: "scripts get the supplementary groups of their user", set: func(p *interp, u *usage) { p.raw.global.g.SetSupplementaryGroups = u.orTrue() }},
-	{Name: "startup_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
-		Help: "command to run before any part starts", set: func(p *interp, u *usage) {
-			g := &p.raw.global
-			g.g.StartupScript = u.command()
-			p.daemonScript("startup_script", g.g.StartupScript, u, func() { g.g.StartupScript = nil })
-		}},
-	{Name: "startup_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
-		Help: "how long startup_script may run", set: func(p *interp, u *usage) { p.raw.global.startupTimeout = u.secs(0) }},
-	{Name: "shutdown_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
-		Help: "command to run when all parts have ended", set: func(p *interp, u *usage) {
-			g := &p.raw.global
-			g.g.ShutdownScript = u.command()
-			p.daemonScript("shutdown_script", g.g.ShutdownScript, u, func() { g.g.ShutdownScript = nil })
-		}},
-	{Name: "shutdown_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
-		Help: "how long shutdown_script may run", set: func(p *interp, u *usage) { p.raw.global.shutdownTimeout = u.secs(0) }},
+		// Scripts.
+		{Name: "script_user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Room: "script", Missing: ExitConfig,
+			Default: "keepalived_script if that user exists, else the daemon's user",
+			Help:    "who runs scripts that name no user", set: setScriptUser},
+		{Name: "enable_script_security", Room: "script",
+			Help: "never run a script as root that others could change", set: func(p *interp, u *usage) { p.raw.global.scriptSecurity.put(true, u.pos()) }},
+		{Name: "use_symlink_paths", Args: args(boolean().opt()), Since: "2.2.8", Room: "script",
+			Help: "keep symbolic links in the paths of scripts", set: func(p *interp, u *usage) { p.raw.global.g.UseSymlinkPaths = u.orTrue() }},
+		{Name: "set_supplementary_groups", Args: args(boolean().opt()), Since: "2.4.2", Room: "script",
+			Help: "scripts get the supplementary groups of their user", set: func(p *interp, u *usage) { p.raw.global.g.SetSupplementaryGroups = u.orTrue() }},
+		{Name: "startup_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
+			Help: "command to run before any part starts", set: func(p *interp, u *usage) {
+				g := &p.raw.global
+				g.g.StartupScript = u.command()
+				p.daemonScript("startup_script", g.g.StartupScript, u, func() { g.g.StartupScript = nil })
+			}},
+		{Name: "startup_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
+			Help: "how long startup_script may run", set: func(p *interp, u *usage) { p.raw.global.startupTimeout = u.secs(0) }},
+		{Name: "shutdown_script", Args: command(), Room: roomSupervisor, Missing: ExitConfig,
+			Help: "command to run when all parts have ended", set: func(p *interp, u *usage) {
+				g := &p.raw.global
+				g.g.ShutdownScript = u.command()
+				p.daemonScript("shutdown_script", g.g.ShutdownScript, u, func() { g.g.ShutdownScript = nil })
+			}},
+		{Name: "shutdown_script_timeout", Args: args(num("SECONDS", 1, 1000)), Default: "10", Room: roomSupervisor, Missing: ExitConfig,
+			Help: "how long shutdown_script may run", set: func(p *interp, u *usage) { p.raw.global.shutdownTimeout = u.secs(0) }},
 
-	// Mail.
-	{Name: "notification_email", Block: emailTable, Room: roomNotify, Help: "addresses that get mails"},
-	{Name: "notification_email_from", Args: args(word("ADDRESS")), Default: "keepalived@ and the host name", Room: roomNotify, Missing: ExitConfig,
-		Help: "sender of mails", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.From = u.str(0) }},
-	{Name: "smtp_server", Args: args(word("ADDRESS"), word("PORT").opt()), Room: roomNotify, Missing: ExitStop,
-		Help: "mail server, port 25 unless given", set: setSMTPServer},
-	{Name: "smtp_helo_name", Args: args(word("NAME")), Default: "the host name", Room: roomNotify, Missing: missingNote,
-		Help: "name in HELO", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.HeloName = u.str(0) }},
-	{Name: "smtp_connect_timeout", Args: args(num("SECONDS", 1, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
-		Help: "how long a connect to the mail server may take", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.ConnectTimeout = u.secs(0) }},
-	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify,
-		Help: "mails for everything unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlert.put(u.orTrue(), u.pos()) }},
-	{Name: "smtp_alert_vrrp", Args: args(boolean().opt()), Room: roomNotify,
-		Help: "mails for instances and groups unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlertVRRP.put(u.orTrue(), u.pos()) }},
-	{Name: "smtp_alert_checker", Args: args(boolean().opt()), Room: roomNotify,
-		Help: "mails for virtual and real servers unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlertChecker.put(u.orTrue(), u.pos()) }},
-	{Name: "no_email_faults", Room: roomNotify,
-		Help: "no mails for FAULT", set: func(p *interp, u *usage) { p.raw.global.g.NoEmailFaults = true }},
-	{Name: "no_checker_emails", Room: roomNotify,
-		Help: "mails only when a real server comes or goes, not for each checker", set: func(p *interp, u *usage) { p.raw.global.noCheckerEmails = true }},
+		// Mail.
+		{Name: "notification_email", Block: emailTable, Room: roomNotify, Help: "addresses that get mails"},
+		{Name: "notification_email_from", Args: args(word("ADDRESS")), Default: "keepalived@ and the host name", Room: roomNotify, Missing: ExitConfig,
+			Help: "sender of mails", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.From = u.str(0) }},
+		{Name: "smtp_server", Args: args(word("ADDRESS"), word("PORT").opt()), Room: roomNotify, Missing: ExitStop,
+			Help: "mail server, port 25 unless given", set: setSMTPServer},
+		{Name: "smtp_helo_name", Args: args(word("NAME")), Default: "the host name", Room: roomNotify, Missing: missingNote,
+			Help: "name in HELO", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.HeloName = u.str(0) }},
+		{Name: "smtp_connect_timeout", Args: args(num("SECONDS", 1, 4294)), Default: "30", Room: roomNotify, Missing: ExitStop,
+			Help: "how long a connect to the mail server may take", set: func(p *interp, u *usage) { p.raw.global.g.SMTP.ConnectTimeout = u.secs(0) }},
+		{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify,
+			Help: "mails for everything unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlert.put(u.orTrue(), u.pos()) }},
+		{Name: "smtp_alert_vrrp", Args: args(boolean().opt()), Room: roomNotify,
+			Help: "mails for instances and groups unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlertVRRP.put(u.orTrue(), u.pos()) }},
+		{Name: "smtp_alert_checker", Args: args(boolean().opt()), Room: roomNotify,
+			Help: "mails for virtual and real servers unless said otherwise", set: func(p *interp, u *usage) { p.raw.global.smtpAlertChecker.put(u.orTrue(), u.pos()) }},
+		{Name: "no_email_faults", Room: roomNotify,
+			Help: "no mails for FAULT", set: func(p *interp, u *usage) { p.raw.global.g.NoEmailFaults = true }},
+		{Name: "no_checker_emails", Room: roomNotify,
+			Help: "mails only when a real server comes or goes, not for each checker", set: func(p *interp, u *usage) { p.raw.global.noCheckerEmails = true }},
 
-	// Fifos.
-	{Name: "notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for all events", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.NotifyFifo, u) }},
-	{Name: "notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.NotifyFifo, u) }},
-	{Name: "vrrp_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of instances and groups", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.VRRPNotifyFifo, u) }},
-	{Name: "vrrp_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads vrrp_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.VRRPNotifyFifo, u) }},
-	{Name: "lvs_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of virtual and real servers", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.LVSNotifyFifo, u) }},
-	{Name: "lvs_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads lvs_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.LVSNotifyFifo, u) }},
-	{Name: "fifo_write_vrrp_states_on_reload", Since: "2.2.3", Room: roomNotify,
-		Help: "write the states of all instances to the fifos after a reload", set: func(p *interp, u *usage) { p.raw.global.g.FifoStatesOnReload = true }},
+		// Fifos.
+		{Name: "notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for all events", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.NotifyFifo, u) }},
+		{Name: "notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.NotifyFifo, u) }},
+		{Name: "vrrp_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of instances and groups", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.VRRPNotifyFifo, u) }},
+		{Name: "vrrp_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads vrrp_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.VRRPNotifyFifo, u) }},
+		{Name: "lvs_notify_fifo", Args: fifoArgs(), Room: roomNotify, Missing: ExitConfig, Help: "fifo for events of virtual and real servers", set: func(p *interp, u *usage) { setFifo(&p.raw.global.g.LVSNotifyFifo, u) }},
+		{Name: "lvs_notify_fifo_script", Args: command(), Room: roomNotify, Missing: ExitConfig, Help: "command that reads lvs_notify_fifo", set: func(p *interp, u *usage) { p.setFifoScript(&p.raw.global.g.LVSNotifyFifo, u) }},
+		{Name: "fifo_write_vrrp_states_on_reload", Since: "2.2.3", Room: roomNotify,
+			Help: "write the states of all instances to the fifos after a reload", set: func(p *interp, u *usage) { p.raw.global.g.FifoStatesOnReload = true }},
+	}
 }
 
 func fifoArgs() []Arg {

@@ -9,54 +9,56 @@ import (
 )
 
 // topTable is what may stand outside of all blocks.
-var topTable = &Table{Rows: []Keyword{
-	{Name: "global_defs", Block: globalTable, Room: roomParse, Help: "settings of the daemon and defaults"},
-	{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
-		Help: "network namespace to run in", set: func(p *interp, u *usage) { p.raw.global.g.NetNamespace = u.str(0) }},
-	{Name: "net_namespace_ipvs", Args: args(word("NAME").opt()), Room: roomDirector, Since: "2.2.0",
-		Help: "network namespace whose IPVS is driven", set: func(p *interp, u *usage) { p.raw.global.ipvsNamespace = u.strOr(0, "") }},
-	{Name: "namespace_with_ipsets", Room: roomVRRP, Build: "iptables",
-		Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *usage) { p.raw.global.g.NamespaceWithIPSets = true }},
-	{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
-		Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
-	{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
-	{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *usage) { p.raw.global.g.LinkbeatUsePolling = true }},
-	{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967295)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
-		Help: "how long the main process waits for its parts to end", set: func(p *interp, u *usage) { p.raw.global.g.ChildWaitTime = u.secs(0) }},
+var topTable = &Table{rows: func() []Keyword {
+	return []Keyword{
+		{Name: "global_defs", Block: globalTable, Room: roomParse, Help: "settings of the daemon and defaults"},
+		{Name: "net_namespace", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
+			Help: "network namespace to run in", set: func(p *interp, u *usage) { p.raw.global.g.NetNamespace = u.str(0) }},
+		{Name: "net_namespace_ipvs", Args: args(word("NAME").opt()), Room: roomDirector, Since: "2.2.0",
+			Help: "network namespace whose IPVS is driven", set: func(p *interp, u *usage) { p.raw.global.ipvsNamespace = u.strOr(0, "") }},
+		{Name: "namespace_with_ipsets", Room: roomVRRP, Build: "iptables",
+			Help: "use ipsets in a namespace on kernels before 3.13", set: func(p *interp, u *usage) { p.raw.global.g.NamespaceWithIPSets = true }},
+		{Name: "instance", Args: args(word("NAME")), Room: roomSupervisor, Missing: ExitConfig,
+			Help: "name of this daemon among several in one namespace", set: func(p *interp, u *usage) { p.raw.global.g.Instance = u.str(0) }},
+		{Name: "use_pid_dir", Room: roomSupervisor, Help: "pid files below /run/keepalived", set: func(p *interp, u *usage) { p.raw.global.g.UsePidDir = true }},
+		{Name: "linkbeat_use_polling", Room: roomVRRP, Help: "poll the link of all interfaces", set: func(p *interp, u *usage) { p.raw.global.g.LinkbeatUsePolling = true }},
+		{Name: "child_wait_time", Args: args(num("SECONDS", 0, 4294967295)), Default: "5", Room: roomSupervisor, Missing: ExitStop,
+			Help: "how long the main process waits for its parts to end", set: func(p *interp, u *usage) { p.raw.global.g.ChildWaitTime = u.secs(0) }},
 
-	{Name: "linkbeat_interfaces", Block: linkbeatTable, Room: roomVRRP, Since: "2.0.16", Help: "interfaces whose link is polled"},
-	{Name: "interface_up_down_delays", Block: delaysTable, Room: roomVRRP, Since: "2.0.19", Help: "how long a change of an interface must last to count"},
-	{Name: "track_group", Args: args(word("NAME")), Block: trackGroupTable, Room: roomVRRP, Missing: ExitStop, Help: "instances that follow static addresses, routes and rules",
-		enter: func(p *interp, u *usage) bool {
-			g := &rawTrackGroup{name: u.str(0), pos: u.pos()}
-			if p.raw.byTGroup[g.name] != nil {
-				p.bad(u.at(0), "duplicate-group", "track_group %s is defined a second time: ignored", g.name)
-			} else {
-				p.raw.byTGroup[g.name] = g
-				p.raw.tgroups = append(p.raw.tgroups, g)
-			}
-			p.tgrp = g
+		{Name: "linkbeat_interfaces", Block: linkbeatTable, Room: roomVRRP, Since: "2.0.16", Help: "interfaces whose link is polled"},
+		{Name: "interface_up_down_delays", Block: delaysTable, Room: roomVRRP, Since: "2.0.19", Help: "how long a change of an interface must last to count"},
+		{Name: "track_group", Args: args(word("NAME")), Block: trackGroupTable, Room: roomVRRP, Missing: ExitStop, Help: "instances that follow static addresses, routes and rules",
+			enter: func(p *interp, u *usage) bool {
+				g := &rawTrackGroup{name: u.str(0), pos: u.pos()}
+				if p.raw.byTGroup[g.name] != nil {
+					p.bad(u.at(0), "duplicate-group", "track_group %s is defined a second time: ignored", g.name)
+				} else {
+					p.raw.byTGroup[g.name] = g
+					p.raw.tgroups = append(p.raw.tgroups, g)
+				}
+				p.tgrp = g
+				return true
+			}, leave: func(p *interp, _ *usage) { p.tgrp = nil }},
+		{Name: "static_ipaddress", Block: staticAddressTable, Room: roomVRRP, Help: "addresses that are there from start to stop"},
+		{Name: "static_routes", Block: staticRoutesTable, Room: roomVRRP, Help: "routes that are there from start to stop"},
+		{Name: "static_rules", Block: staticRulesTable, Room: roomVRRP, Help: "routing rules that are there from start to stop"},
+
+		{Name: "track_file", OldNames: []string{"vrrp_track_file"}, Args: args(word("NAME")), Block: trackFileTable, Room: roomVRRP, Missing: ExitStop, Help: "a file with a number that changes priorities or weights", enter: enterTrackFile, leave: leaveTrackFile},
+		{Name: "vrrp_track_process", Args: args(word("NAME")), Block: trackProcessTable, Room: roomVRRP, Missing: ExitStop, Help: "a process that must run", enter: enterTrackProcess, leave: leaveTrackProcess},
+		{Name: "vrrp_script", Args: args(word("NAME")), Block: scriptTable, Room: roomVRRP, Missing: ExitStop, Help: "a command that is run again and again", enter: enterScript, leave: leaveScript},
+		{Name: "bfd_instance", Args: args(word("NAME")), Block: bfdTable, Room: roomBFD, Missing: ExitConfig, Help: "a BFD session", enter: enterBFD, leave: leaveBFD},
+		{Name: "vrrp_sync_group", Args: args(word("NAME")), Block: groupTable, Room: roomVRRP, Missing: ExitConfig, Help: "instances that change state together", enter: enterGroup, leave: leaveGroup},
+		{Name: "garp_group", Block: garpGroupTable, Room: roomVRRP, Help: "interfaces that share a pause between gratuitous ARPs",
+			enter: func(p *interp, u *usage) bool { p.garp = &rawGARPGroup{pos: u.pos()}; return true }, leave: leaveGARPGroup},
+		{Name: "vrrp_instance", Args: args(word("NAME")), Block: instanceTable, Room: roomVRRP, Missing: ExitConfig, Help: "a virtual router", enter: enterInstance, leave: leaveInstance},
+
+		{Name: "virtual_server_group", Args: args(word("NAME")), Block: groupServerTable, Room: roomDirector, Missing: ExitStop, Help: "addresses and marks that are one virtual server", enter: enterVSGroup, leave: leaveVSGroup},
+		{Name: "virtual_server", Args: args(word("ADDRESS|fwmark|group"), rest("PORT|MARK|NAME")), Block: serverTable, Room: roomDirector, Missing: ExitStop, Help: "a service that is balanced", enter: enterServer, leave: leaveServer},
+		{Name: "SSL", Block: sslTable, Room: roomCheck, Help: "what SSL_GET shows to servers that ask", enter: func(p *interp, u *usage) bool {
+			p.raw.ssl = &healthcheck.SSLConfig{}
 			return true
-		}, leave: func(p *interp, _ *usage) { p.tgrp = nil }},
-	{Name: "static_ipaddress", Block: staticAddressTable, Room: roomVRRP, Help: "addresses that are there from start to stop"},
-	{Name: "static_routes", Block: staticRoutesTable, Room: roomVRRP, Help: "routes that are there from start to stop"},
-	{Name: "static_rules", Block: staticRulesTable, Room: roomVRRP, Help: "routing rules that are there from start to stop"},
-
-	{Name: "track_file", OldNames: []string{"vrrp_track_file"}, Args: args(word("NAME")), Block: trackFileTable, Room: roomVRRP, Missing: ExitStop, Help: "a file with a number that changes priorities or weights", enter: enterTrackFile, leave: leaveTrackFile},
-	{Name: "vrrp_track_process", Args: args(word("NAME")), Block: trackProcessTable, Room: roomVRRP, Missing: ExitStop, Help: "a process that must run", enter: enterTrackProcess, leave: leaveTrackProcess},
-	{Name: "vrrp_script", Args: args(word("NAME")), Block: scriptTable, Room: roomVRRP, Missing: ExitStop, Help: "a command that is run again and again", enter: enterScript, leave: leaveScript},
-	{Name: "bfd_instance", Args: args(word("NAME")), Block: bfdTable, Room: roomBFD, Missing: ExitConfig, Help: "a BFD session", enter: enterBFD, leave: leaveBFD},
-	{Name: "vrrp_sync_group", Args: args(word("NAME")), Block: groupTable, Room: roomVRRP, Missing: ExitConfig, Help: "instances that change state together", enter: enterGroup, leave: leaveGroup},
-	{Name: "garp_group", Block: garpGroupTable, Room: roomVRRP, Help: "interfaces that share a pause between gratuitous ARPs",
-		enter: func(p *interp, u *usage) bool { p.garp = &rawGARPGroup{pos: u.pos()}; return true }, leave: leaveGARPGroup},
-	{Name: "vrrp_instance", Args: args(word("NAME")), Block: instanceTable, Room: roomVRRP, Missing: ExitConfig, Help: "a virtual router", enter: enterInstance, leave: leaveInstance},
-
-	{Name: "virtual_server_group", Args: args(word("NAME")), Block: groupServerTable, Room: roomDirector, Missing: ExitStop, Help: "addresses and marks that are one virtual server", enter: enterVSGroup, leave: leaveVSGroup},
-	{Name: "virtual_server", Args: args(word("ADDRESS|fwmark|group"), rest("PORT|MARK|NAME")), Block: serverTable, Room: roomDirector, Missing: ExitStop, Help: "a service that is balanced", enter: enterServer, leave: leaveServer},
-	{Name: "SSL", Block: sslTable, Room: roomCheck, Help: "what SSL_GET shows to servers that ask", enter: func(p *interp, u *usage) bool {
-		p.raw.ssl = &healthcheck.SSLConfig{}
-		return true
-	}},
+		}},
+	}
 }}
 
 // linkbeatTable is linkbeat_interfaces.
@@ -106,26 +108,30 @@ var delaysTable = &Table{Name: "interface_up_down_delays", Item: "INTERFACE DOWN
 }}
 
 // trackGroupTable is track_group.
-var trackGroupTable = &Table{Name: "track_group", Rows: []Keyword{
-	{Name: "group", Block: &Table{Name: "group", Item: "INSTANCE", one: true, item: func(p *interp, s *Statement) {
-		p.tgrp.members = append(p.tgrp.members, s.Words[0])
-	}}, Room: roomVRRP, Help: "the instances of the group"},
+var trackGroupTable = &Table{Name: "track_group", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "group", Block: &Table{Name: "group", Item: "INSTANCE", one: true, item: func(p *interp, s *Statement) {
+			p.tgrp.members = append(p.tgrp.members, s.Words[0])
+		}}, Room: roomVRRP, Help: "the instances of the group"},
+	}
 }}
 
 // garpGroupTable is garp_group.
-var garpGroupTable = &Table{Name: "garp_group", Rows: []Keyword{
-	{Name: "garp_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *usage) {
-		p.garp.c.GARPInterval, p.garp.c.HasGARP = u.dur(0), true
-	}},
-	{Name: "gna_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *usage) {
-		p.garp.c.GNAInterval, p.garp.c.HasGNA = u.dur(0), true
-	}},
-	{Name: "interface", Args: args(iface("INTERFACE")), Room: roomVRRP, Missing: ExitStop, Help: "the one interface", set: func(p *interp, u *usage) {
-		p.garpInterface(Word{Text: u.str(0), Pos: u.at(0)})
-	}},
-	{Name: "interfaces", Block: &Table{Name: "interfaces", Item: "INTERFACE", one: true, item: func(p *interp, s *Statement) {
-		p.garpInterface(s.Words[0])
-	}}, Room: roomVRRP, Help: "interfaces of one switch"},
+var garpGroupTable = &Table{Name: "garp_group", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "garp_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between gratuitous ARPs", set: func(p *interp, u *usage) {
+			p.garp.c.GARPInterval, p.garp.c.HasGARP = u.dur(0), true
+		}},
+		{Name: "gna_interval", Args: args(secs("SECONDS", 0, 2147.483647)), Room: roomVRRP, Missing: ExitStop, Help: "pause between unsolicited neighbour advertisements", set: func(p *interp, u *usage) {
+			p.garp.c.GNAInterval, p.garp.c.HasGNA = u.dur(0), true
+		}},
+		{Name: "interface", Args: args(iface("INTERFACE")), Room: roomVRRP, Missing: ExitStop, Help: "the one interface", set: func(p *interp, u *usage) {
+			p.garpInterface(Word{Text: u.str(0), Pos: u.at(0)})
+		}},
+		{Name: "interfaces", Block: &Table{Name: "interfaces", Item: "INTERFACE", one: true, item: func(p *interp, s *Statement) {
+			p.garpInterface(s.Words[0])
+		}}, Room: roomVRRP, Help: "interfaces of one switch"},
+	}
 }}
 
 // garpInterface puts an interface into the present group; it may be in one only.
@@ -156,11 +162,13 @@ func leaveGARPGroup(p *interp, _ *usage) {
 }
 
 // sslTable is SSL.
-var sslTable = &Table{Name: "SSL", Rows: []Keyword{
-	{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitConfig, Help: "password of the key", set: func(p *interp, u *usage) { p.raw.ssl.Password = u.str(0) }},
-	{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with certificate authorities", set: func(p *interp, u *usage) { p.raw.ssl.CAFile = u.str(0) }},
-	{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the certificate", set: func(p *interp, u *usage) { p.raw.ssl.CertFile = u.str(0) }},
-	{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the key", set: func(p *interp, u *usage) { p.raw.ssl.KeyFile = u.str(0) }},
+var sslTable = &Table{Name: "SSL", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "password", Args: args(word("PASSWORD")), Room: roomCheck, Secret: true, Missing: ExitConfig, Help: "password of the key", set: func(p *interp, u *usage) { p.raw.ssl.Password = u.str(0) }},
+		{Name: "ca", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with certificate authorities", set: func(p *interp, u *usage) { p.raw.ssl.CAFile = u.str(0) }},
+		{Name: "certificate", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the certificate", set: func(p *interp, u *usage) { p.raw.ssl.CertFile = u.str(0) }},
+		{Name: "key", Args: args(pathArg("PATH")), Room: roomCheck, Missing: ExitConfig, Help: "file with the key", set: func(p *interp, u *usage) { p.raw.ssl.KeyFile = u.str(0) }},
+	}
 }}
 
 // Tables is every table once, from the top level downward.
@@ -174,8 +182,8 @@ func Tables() []*Table {
 		}
 		seen[t] = true
 		out = append(out, t)
-		for i := range t.Rows {
-			if b := t.Rows[i].Block; b != nil {
+		for i := range t.Rows() {
+			if b := t.Rows()[i].Block; b != nil {
 				walk(b)
 			}
 		}

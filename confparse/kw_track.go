@@ -141,32 +141,34 @@ func weightArgs(limit float64) []Arg {
 }
 
 // scriptTable is vrrp_script.
-var scriptTable = &Table{Name: "vrrp_script", Rows: []Keyword{
-	{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: missingNote, Help: "command to run; 0 is success",
-		set: func(p *interp, u *usage) {
-			p.vscr.cmd.put(p.oneWordCommand(u), u.at(0))
-		}},
-	{Name: "interval", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "time between two runs", set: func(p *interp, u *usage) { p.vscr.interval.put(u.dur(0), u.pos()) }},
-	{Name: "timeout", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "interval", Room: roomVRRP, Missing: ExitStop,
-		Help: "how long a run may take", set: func(p *interp, u *usage) { p.vscr.timeout.put(u.dur(0), u.pos()) }},
-	{Name: "weight", Args: weightArgs(253), Default: "0", Room: roomVRRP, Missing: ExitStop,
-		Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
-			p.vscr.c.Weight, p.vscr.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
-		}},
-	{Name: "rise", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "successes in a row until it is up", set: func(p *interp, u *usage) { p.vscr.c.Rise = u.int(0) }},
-	{Name: "fall", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
-		Help: "failures in a row until it is down", set: func(p *interp, u *usage) { p.vscr.c.Fall = u.int(0) }},
-	{Name: "user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Default: "script_user", Room: "script", Missing: ExitStop,
-		Help: "who runs it", set: func(p *interp, u *usage) {
-			p.vscr.user.put(u.str(0), u.at(0))
-			p.vscr.group = u.strOr(1, "")
-			if !p.checkUser(u.at(0), u.str(0), p.vscr.group) {
-				p.vscr.drop = true
-			}
-		}},
-	{Name: "init_fail", Room: roomVRRP, Help: "it counts as failed until it has run", set: func(p *interp, u *usage) { p.vscr.c.InitFail = true }},
+var scriptTable = &Table{Name: "vrrp_script", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "script", Args: args(Arg{Name: "SCRIPT", Kind: Script}, rest("ARGUMENTS")), Room: roomVRRP, Missing: missingNote, Help: "command to run; 0 is success",
+			set: func(p *interp, u *usage) {
+				p.vscr.cmd.put(p.oneWordCommand(u), u.at(0))
+			}},
+		{Name: "interval", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "1", Room: roomVRRP, Missing: ExitStop,
+			Help: "time between two runs", set: func(p *interp, u *usage) { p.vscr.interval.put(u.dur(0), u.pos()) }},
+		{Name: "timeout", Args: args(secs("SECONDS", 0.001, 4294.967295)), Default: "interval", Room: roomVRRP, Missing: ExitStop,
+			Help: "how long a run may take", set: func(p *interp, u *usage) { p.vscr.timeout.put(u.dur(0), u.pos()) }},
+		{Name: "weight", Args: weightArgs(253), Default: "0", Room: roomVRRP, Missing: ExitStop,
+			Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
+				p.vscr.c.Weight, p.vscr.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
+			}},
+		{Name: "rise", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
+			Help: "successes in a row until it is up", set: func(p *interp, u *usage) { p.vscr.c.Rise = u.int(0) }},
+		{Name: "fall", Args: args(num("COUNT", 1, 2147483647)), Default: "1", Room: roomVRRP, Missing: ExitStop,
+			Help: "failures in a row until it is down", set: func(p *interp, u *usage) { p.vscr.c.Fall = u.int(0) }},
+		{Name: "user", Args: args(Arg{Name: "USER", Kind: User}, Arg{Name: "GROUP", Kind: Group, Optional: true}), Default: "script_user", Room: "script", Missing: ExitStop,
+			Help: "who runs it", set: func(p *interp, u *usage) {
+				p.vscr.user.put(u.str(0), u.at(0))
+				p.vscr.group = u.strOr(1, "")
+				if !p.checkUser(u.at(0), u.str(0), p.vscr.group) {
+					p.vscr.drop = true
+				}
+			}},
+		{Name: "init_fail", Room: roomVRRP, Help: "it counts as failed until it has run", set: func(p *interp, u *usage) { p.vscr.c.InitFail = true }},
+	}
 }}
 
 // oneWordCommand makes a command of the word behind a keyword. Further words have no meaning: arguments stand in the same quotes.
@@ -218,40 +220,42 @@ func leaveScript(p *interp, _ *usage) {
 }
 
 // trackFileTable is track_file at the top level.
-var trackFileTable = &Table{Name: "track_file", Rows: []Keyword{
-	{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitConfig, Help: "file that holds a number", set: func(p *interp, u *usage) {
-		if p.tfile.c.Path != "" {
-			p.bad(u.pos(), "track-file", "track_file %s has a file already: ignored", p.tfile.c.Name)
-			return
-		}
-		p.tfile.c.Path = u.str(0)
-	}},
-	{Name: "weight", Args: weightArgs(254), Default: "1", Room: roomVRRP, Missing: ExitConfig,
-		Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *usage) {
-			if p.tfile.weight.set() {
-				p.bad(u.pos(), "track-file", "track_file %s has a weight already: ignored", p.tfile.c.Name)
+var trackFileTable = &Table{Name: "track_file", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "file", Args: args(pathArg("PATH")), Room: roomVRRP, Missing: ExitConfig, Help: "file that holds a number", set: func(p *interp, u *usage) {
+			if p.tfile.c.Path != "" {
+				p.bad(u.pos(), "track-file", "track_file %s has a file already: ignored", p.tfile.c.Name)
 				return
 			}
-			p.tfile.weight.put(true, u.pos())
-			p.tfile.c.Weight, p.tfile.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
+			p.tfile.c.Path = u.str(0)
 		}},
-	{Name: "init_file", Args: args(rest("[VALUE] [overwrite]")), Default: "0", Room: roomVRRP,
-		Help: "make the file with this number if it is missing", set: func(p *interp, u *usage) {
-			c := &p.tfile.c
-			c.HasInit = true
-			for _, w := range u.rest() {
-				if w.Text == "overwrite" {
-					c.Overwrite = true
-					continue
+		{Name: "weight", Args: weightArgs(254), Default: "1", Room: roomVRRP, Missing: ExitConfig,
+			Help: "what the number is multiplied by; 0: a number other than 0 is a fault", set: func(p *interp, u *usage) {
+				if p.tfile.weight.set() {
+					p.bad(u.pos(), "track-file", "track_file %s has a weight already: ignored", p.tfile.c.Name)
+					return
 				}
-				n, err := strconv.ParseInt(w.Text, 10, 32)
-				if err != nil {
-					p.bad(w.Pos, "invalid-number", "init_file %q: want a whole number or overwrite", w.Text).Suggest = nearest(w.Text, []string{"overwrite"})
-					continue
+				p.tfile.weight.put(true, u.pos())
+				p.tfile.c.Weight, p.tfile.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
+			}},
+		{Name: "init_file", Args: args(rest("[VALUE] [overwrite]")), Default: "0", Room: roomVRRP,
+			Help: "make the file with this number if it is missing", set: func(p *interp, u *usage) {
+				c := &p.tfile.c
+				c.HasInit = true
+				for _, w := range u.rest() {
+					if w.Text == "overwrite" {
+						c.Overwrite = true
+						continue
+					}
+					n, err := strconv.ParseInt(w.Text, 10, 32)
+					if err != nil {
+						p.bad(w.Pos, "invalid-number", "init_file %q: want a whole number or overwrite", w.Text).Suggest = nearest(w.Text, []string{"overwrite"})
+						continue
+					}
+					c.InitValue = int(n)
 				}
-				c.InitValue = int(n)
-			}
-		}},
+			}},
+	}
 }}
 
 func enterTrackFile(p *interp, u *usage) bool {
@@ -275,41 +279,43 @@ func leaveTrackFile(p *interp, _ *usage) {
 }
 
 // trackProcessTable is vrrp_track_process.
-var trackProcessTable = &Table{Name: "vrrp_track_process", Rows: []Keyword{
-	{Name: "process", Args: args(word("NAME"), rest("PARAMETERS")), Room: roomVRRP, Missing: ExitStop, Help: "process to look for, with its parameters", set: func(p *interp, u *usage) {
-		c := &p.tproc.c
-		if c.Path != "" {
-			p.bad(u.pos(), "track-process", "vrrp_track_process %s has a process already: ignored", c.Name)
-			return
-		}
-		c.Path, c.Params = u.str(0), nil
-		for _, w := range u.rest()[1:] {
-			c.Params = append(c.Params, w.Text)
-		}
-		if c.ParamMatch == "" && len(c.Params) > 0 {
-			c.ParamMatch = "exact"
-		}
-	}},
-	{Name: "param_match", Args: args(choice("MODE", "initial", "partial").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *usage) {
-		if p.tproc.c.ParamMatch = "exact"; u.has(0) {
-			p.tproc.c.ParamMatch = u.str(0)
-		}
-	}},
-	{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitConfig, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
-		p.tproc.c.Weight, p.tproc.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
-	}},
-	{Name: "quorum", Args: args(num("COUNT", 1, 65535)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "how many processes there must be", set: func(p *interp, u *usage) {
-		p.tproc.c.Quorum = u.int(0)
-	}},
-	{Name: "quorum_max", Args: args(num("COUNT", 0, 65535)), Default: "no limit", Room: roomVRRP, Since: "2.0.13", Missing: ExitStop, Help: "how many processes there may be", set: func(p *interp, u *usage) {
-		p.tproc.c.QuorumMax, p.tproc.c.HasQuorumMax = u.int(0), true
-	}},
-	{Name: "fork_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *usage) { p.tproc.c.ForkDelay = u.dur(0) }},
-	{Name: "terminate_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *usage) { p.tproc.c.TerminateDelay = u.dur(0) }},
-	{Name: "delay", Args: args(secs("SECONDS", 0.000001, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *usage) {
-		p.tproc.c.ForkDelay, p.tproc.c.TerminateDelay = u.dur(0), u.dur(0)
-	}},
-	{Name: "full_command", Room: roomVRRP, Help: "compare the whole command line", set: func(p *interp, u *usage) { p.tproc.c.FullCommand = true }},
+var trackProcessTable = &Table{Name: "vrrp_track_process", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "process", Args: args(word("NAME"), rest("PARAMETERS")), Room: roomVRRP, Missing: ExitStop, Help: "process to look for, with its parameters", set: func(p *interp, u *usage) {
+			c := &p.tproc.c
+			if c.Path != "" {
+				p.bad(u.pos(), "track-process", "vrrp_track_process %s has a process already: ignored", c.Name)
+				return
+			}
+			c.Path, c.Params = u.str(0), nil
+			for _, w := range u.rest()[1:] {
+				c.Params = append(c.Params, w.Text)
+			}
+			if c.ParamMatch == "" && len(c.Params) > 0 {
+				c.ParamMatch = "exact"
+			}
+		}},
+		{Name: "param_match", Args: args(choice("MODE", "initial", "partial").opt()), Room: roomVRRP, Help: "how parameters are compared", set: func(p *interp, u *usage) {
+			if p.tproc.c.ParamMatch = "exact"; u.has(0) {
+				p.tproc.c.ParamMatch = u.str(0)
+			}
+		}},
+		{Name: "weight", Args: weightArgs(254), Default: "0", Room: roomVRRP, Missing: ExitConfig, Help: "change of the priority; 0: failure means FAULT", set: func(p *interp, u *usage) {
+			p.tproc.c.Weight, p.tproc.c.Reverse = u.int(0), u.has(1) && u.int(1) == 0
+		}},
+		{Name: "quorum", Args: args(num("COUNT", 1, 65535)), Default: "1", Room: roomVRRP, Missing: ExitStop, Help: "how many processes there must be", set: func(p *interp, u *usage) {
+			p.tproc.c.Quorum = u.int(0)
+		}},
+		{Name: "quorum_max", Args: args(num("COUNT", 0, 65535)), Default: "no limit", Room: roomVRRP, Since: "2.0.13", Missing: ExitStop, Help: "how many processes there may be", set: func(p *interp, u *usage) {
+			p.tproc.c.QuorumMax, p.tproc.c.HasQuorumMax = u.int(0), true
+		}},
+		{Name: "fork_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a new process must live to count", set: func(p *interp, u *usage) { p.tproc.c.ForkDelay = u.dur(0) }},
+		{Name: "terminate_delay", Args: args(secs("SECONDS", 0.000001, 3600)), Default: "0", Room: roomVRRP, Missing: ExitStop, Help: "how long a process may be gone before that counts", set: func(p *interp, u *usage) { p.tproc.c.TerminateDelay = u.dur(0) }},
+		{Name: "delay", Args: args(secs("SECONDS", 0.000001, 3600)), Room: roomVRRP, Missing: ExitStop, Help: "fork_delay and terminate_delay", set: func(p *interp, u *usage) {
+			p.tproc.c.ForkDelay, p.tproc.c.TerminateDelay = u.dur(0), u.dur(0)
+		}},
+		{Name: "full_command", Room: roomVRRP, Help: "compare the whole command line", set: func(p *interp, u *usage) { p.tproc.c.FullCommand = true }},
+	}
 }}
 
 func enterTrackProcess(p *interp, u *usage) bool {
@@ -335,23 +341,25 @@ func leaveTrackProcess(p *interp, _ *usage) {
 }
 
 // groupTable is vrrp_sync_group.
-var groupTable = &Table{Name: "vrrp_sync_group", Rows: []Keyword{
-	{Name: "group", Block: memberTable, Room: roomVRRP, Help: "the instances that change state together"},
-	{Name: "track_interface", Block: trackInterfaceTable, Room: roomVRRP, Help: "interfaces that must work"},
-	{Name: "track_script", Block: trackScriptTable, Room: roomVRRP, Help: "vrrp_scripts that count"},
-	{Name: "track_file", Block: trackFileRefTable, Room: roomVRRP, Help: "track_files that count"},
-	{Name: "track_process", Block: trackProcessRefTable, Room: roomVRRP, Help: "vrrp_track_processes that count"},
-	{Name: "track_bfd", Block: trackBFDTable, Room: roomVRRP, Help: "bfd_instances that count"},
-	{Name: "notify_master", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for becoming master", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Master })},
-	{Name: "notify_backup", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for becoming backup", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Backup })},
-	{Name: "notify_fault", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for FAULT", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Fault })},
-	{Name: "notify_stop", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for the stop of the daemon", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Stop })},
-	{Name: "notify", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for every change; gets type, name, state and priority", set: setNotifyAny},
-	{Name: "notify_priority_changes", Args: args(boolean().opt()), Room: roomNotify, Default: "vrrp_notify_priority_changes", Since: "2.0.17",
-		Help: "write changes of the priority to the fifos", set: func(p *interp, u *usage) { p.notif.prio.put(u.orTrue(), u.pos()) }},
-	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_vrrp", Help: "mail for changes of state", set: func(p *interp, u *usage) { p.notif.smtp.put(u.orTrue(), u.pos()) }},
-	{Name: "global_tracking", Room: roomVRRP, Deprecated: "track in the group, or write sync_group_tracking_weight", Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
-	{Name: "sync_group_tracking_weight", Room: roomVRRP, Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
+var groupTable = &Table{Name: "vrrp_sync_group", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "group", Block: memberTable, Room: roomVRRP, Help: "the instances that change state together"},
+		{Name: "track_interface", Block: trackInterfaceTable, Room: roomVRRP, Help: "interfaces that must work"},
+		{Name: "track_script", Block: trackScriptTable, Room: roomVRRP, Help: "vrrp_scripts that count"},
+		{Name: "track_file", Block: trackFileRefTable, Room: roomVRRP, Help: "track_files that count"},
+		{Name: "track_process", Block: trackProcessRefTable, Room: roomVRRP, Help: "vrrp_track_processes that count"},
+		{Name: "track_bfd", Block: trackBFDTable, Room: roomVRRP, Help: "bfd_instances that count"},
+		{Name: "notify_master", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for becoming master", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Master })},
+		{Name: "notify_backup", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for becoming backup", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Backup })},
+		{Name: "notify_fault", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for FAULT", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Fault })},
+		{Name: "notify_stop", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for the stop of the daemon", set: setNotify(func(n *vrrp.NotifyConfig) **script.Command { return &n.Stop })},
+		{Name: "notify", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command for every change; gets type, name, state and priority", set: setNotifyAny},
+		{Name: "notify_priority_changes", Args: args(boolean().opt()), Room: roomNotify, Default: "vrrp_notify_priority_changes", Since: "2.0.17",
+			Help: "write changes of the priority to the fifos", set: func(p *interp, u *usage) { p.notif.prio.put(u.orTrue(), u.pos()) }},
+		{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_vrrp", Help: "mail for changes of state", set: func(p *interp, u *usage) { p.notif.smtp.put(u.orTrue(), u.pos()) }},
+		{Name: "global_tracking", Room: roomVRRP, Deprecated: "track in the group, or write sync_group_tracking_weight", Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
+		{Name: "sync_group_tracking_weight", Room: roomVRRP, Help: "members may use weights", set: func(p *interp, u *usage) { p.sg.weights.put(true, u.pos()) }},
+	}
 }}
 
 // memberTable is group of a sync group.

@@ -8,41 +8,43 @@ import (
 )
 
 // urlTable is url of HTTP_GET and SSL_GET.
-var urlTable = &Table{Name: "url", Rows: []Keyword{
-	{Name: "path", Args: args(word("PATH")), Default: "/", Room: roomCheck, Missing: ExitStop, Help: "page to ask for", set: func(p *interp, u *usage) { p.url.path.put(u.str(0), u.at(0)) }},
-	{Name: "digest", Args: args(word("MD5")), Room: roomCheck, Missing: ExitStop, Help: "MD5 of the page, 32 hexadecimal digits as genhash prints", set: func(p *interp, u *usage) {
-		d := strings.ToLower(u.str(0))
-		if len(d) != 32 || strings.Trim(d, "0123456789abcdef") != "" {
-			p.bad(u.at(0), "bad-digest", "digest %q: want 32 hexadecimal digits", u.str(0))
-			return
-		}
-		p.url.digest.put(d, u.at(0))
-	}},
-	{Name: "status_code", Args: args(word("CODE"), rest("CODE")), Default: "200-299", Room: roomCheck, Missing: missingNote, Help: "good status codes and ranges", set: setStatusCode},
-	{Name: "virtualhost", Args: args(word("NAME")), Default: "the checker's", Room: roomCheck, Missing: ExitConfig, Help: "host name in the request", set: func(p *interp, u *usage) { p.url.c.VirtualHost = u.str(0) }},
-	{Name: "regex", Args: args(word("PATTERN")), Room: roomCheck, Missing: missingNote, Build: "regex", Help: "pattern that the answer must match", set: func(p *interp, u *usage) { p.url.re().Pattern = u.str(0) }},
-	{Name: "regex_no_match", Room: roomCheck, Build: "regex", Help: "a match is a failure", set: func(p *interp, u *usage) { p.url.re().NoMatch = true }},
-	{Name: "regex_options", Args: args(word("OPTION"), rest("OPTION")), Room: roomCheck, Build: "regex", Missing: missingNote, Help: "PCRE2 options by name", set: func(p *interp, u *usage) {
-		for _, w := range u.rest() {
-			if !oneOf(w.Text, regexOptions) {
-				p.note(w.Pos, "invalid-value", "regex_options: unknown option %q", w.Text).Suggest = nearest(w.Text, regexOptions)
-				continue
+var urlTable = &Table{Name: "url", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "path", Args: args(word("PATH")), Default: "/", Room: roomCheck, Missing: ExitStop, Help: "page to ask for", set: func(p *interp, u *usage) { p.url.path.put(u.str(0), u.at(0)) }},
+		{Name: "digest", Args: args(word("MD5")), Room: roomCheck, Missing: ExitStop, Help: "MD5 of the page, 32 hexadecimal digits as genhash prints", set: func(p *interp, u *usage) {
+			d := strings.ToLower(u.str(0))
+			if len(d) != 32 || strings.Trim(d, "0123456789abcdef") != "" {
+				p.bad(u.at(0), "bad-digest", "digest %q: want 32 hexadecimal digits", u.str(0))
+				return
 			}
-			p.url.re().Options = append(p.url.re().Options, w.Text)
-		}
-	}},
-	{Name: "regex_stack", Args: args(word("START"), word("MAX")), Room: roomCheck, Build: "regex", Missing: missingNote, Help: "first and largest stack of the matcher in bytes", set: func(p *interp, u *usage) {
-		a, err1 := strconv.ParseUint(u.str(0), 10, 31)
-		b, err2 := strconv.ParseUint(u.str(1), 10, 31)
-		if err1 != nil || err2 != nil {
-			p.note(u.at(0), "invalid-number", "regex_stack: want two numbers of bytes")
-			return
-		}
-		p.url.re().Stack = [2]int{int(a), int(b)}
-	}},
-	{Name: "regex_min_offset", Args: args(word("OFFSET")), Default: "0", Room: roomCheck, Build: "regex", Missing: missingNote, Help: "where the search begins", set: func(p *interp, u *usage) { p.url.re().MinOffset = p.offset(u) }},
-	{Name: "regex_max_offset", Args: args(word("OFFSET")), Default: "no limit", Room: roomCheck, Build: "regex", Missing: missingNote, Help: "where a match must begin at the latest", set: func(p *interp, u *usage) { p.url.re().MaxOffset = p.offset(u) }},
-	{Name: "tls_compliant", Args: args(boolean().opt()), Room: roomCheck, Since: "2.2.8", Help: "end with close_notify", set: func(p *interp, u *usage) { p.ck.tls.put(u.orTrue(), u.pos()) }},
+			p.url.digest.put(d, u.at(0))
+		}},
+		{Name: "status_code", Args: args(word("CODE"), rest("CODE")), Default: "200-299", Room: roomCheck, Missing: missingNote, Help: "good status codes and ranges", set: setStatusCode},
+		{Name: "virtualhost", Args: args(word("NAME")), Default: "the checker's", Room: roomCheck, Missing: ExitConfig, Help: "host name in the request", set: func(p *interp, u *usage) { p.url.c.VirtualHost = u.str(0) }},
+		{Name: "regex", Args: args(word("PATTERN")), Room: roomCheck, Missing: missingNote, Build: "regex", Help: "pattern that the answer must match", set: func(p *interp, u *usage) { p.url.re().Pattern = u.str(0) }},
+		{Name: "regex_no_match", Room: roomCheck, Build: "regex", Help: "a match is a failure", set: func(p *interp, u *usage) { p.url.re().NoMatch = true }},
+		{Name: "regex_options", Args: args(word("OPTION"), rest("OPTION")), Room: roomCheck, Build: "regex", Missing: missingNote, Help: "PCRE2 options by name", set: func(p *interp, u *usage) {
+			for _, w := range u.rest() {
+				if !oneOf(w.Text, regexOptions) {
+					p.note(w.Pos, "invalid-value", "regex_options: unknown option %q", w.Text).Suggest = nearest(w.Text, regexOptions)
+					continue
+				}
+				p.url.re().Options = append(p.url.re().Options, w.Text)
+			}
+		}},
+		{Name: "regex_stack", Args: args(word("START"), word("MAX")), Room: roomCheck, Build: "regex", Missing: missingNote, Help: "first and largest stack of the matcher in bytes", set: func(p *interp, u *usage) {
+			a, err1 := strconv.ParseUint(u.str(0), 10, 31)
+			b, err2 := strconv.ParseUint(u.str(1), 10, 31)
+			if err1 != nil || err2 != nil {
+				p.note(u.at(0), "invalid-number", "regex_stack: want two numbers of bytes")
+				return
+			}
+			p.url.re().Stack = [2]int{int(a), int(b)}
+		}},
+		{Name: "regex_min_offset", Args: args(word("OFFSET")), Default: "0", Room: roomCheck, Build: "regex", Missing: missingNote, Help: "where the search begins", set: func(p *interp, u *usage) { p.url.re().MinOffset = p.offset(u) }},
+		{Name: "regex_max_offset", Args: args(word("OFFSET")), Default: "no limit", Room: roomCheck, Build: "regex", Missing: missingNote, Help: "where a match must begin at the latest", set: func(p *interp, u *usage) { p.url.re().MaxOffset = p.offset(u) }},
+		{Name: "tls_compliant", Args: args(boolean().opt()), Room: roomCheck, Since: "2.2.8", Help: "end with close_notify", set: func(p *interp, u *usage) { p.ck.tls.put(u.orTrue(), u.pos()) }},
+	}
 }}
 
 // regexOptions are the options of pcre2api(3) that may be given.

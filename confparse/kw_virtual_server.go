@@ -14,80 +14,82 @@ import (
 var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "sh", "mh", "dh", "fo", "ovf", "lblcr", "sed", "nq", "twos"}
 
 // serverTable is virtual_server.
-var serverTable = &Table{Name: "virtual_server", Rows: []Keyword{
-	{Name: "lvs_sched", Aliases: []string{"lb_algo"}, Args: args(word("SCHEDULER")), Default: "wlc", Room: roomDirector, Missing: ExitStop,
-		Help: "scheduler: " + strings.Join(schedulers, ", "), set: setScheduler},
-	{Name: "hashed", Room: roomDirector, Help: "entries are hashed; has no effect", set: func(p *interp, u *usage) { p.vs.hashed.put(true, u.pos()) }},
-	{Name: "flag-1", Room: roomDirector, Help: "first flag of the scheduler", set: schedFlag(ipvs.SchedFlag1, "")},
-	{Name: "flag-2", Room: roomDirector, Help: "second flag of the scheduler", set: schedFlag(ipvs.SchedFlag2, "")},
-	{Name: "flag-3", Room: roomDirector, Help: "third flag of the scheduler", set: schedFlag(ipvs.SchedFlag3, "")},
-	{Name: "sh-fallback", Room: roomDirector, Help: "sh: take another server when the chosen one has weight 0", set: schedFlag(ipvs.SchedFlag1, "sh")},
-	{Name: "sh-port", Room: roomDirector, Help: "sh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "sh")},
-	{Name: "mh-fallback", Room: roomDirector, Help: "mh: take another server when the chosen one has weight 0", set: schedFlag(ipvs.SchedFlag1, "mh")},
-	{Name: "mh-port", Room: roomDirector, Help: "mh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "mh")},
-	{Name: "ops", Room: roomDirector, Help: "each UDP packet is scheduled on its own", set: func(p *interp, u *usage) { p.vs.ops.put(true, u.pos()) }},
-	{Name: "lvs_method", Aliases: []string{"lb_kind"}, Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "NAT", Room: roomDirector, Missing: ExitStop,
-		Help: "how packets are forwarded: NAT, DR or TUN", set: func(p *interp, u *usage) { p.method(&p.vs.method, u) }},
-	{Name: "persistence_engine", Args: args(word("ENGINE")), Room: roomDirector, Missing: ExitStop, Help: "what makes a client the same client: sip", set: func(p *interp, u *usage) {
-		p.vs.engine.put(u.str(0), u.pos())
-	}},
-	{Name: "persistence_timeout", Args: args(num("SECONDS", 1, 4294967295).opt()), Default: "none; 360", Room: roomDirector,
-		Help: "how long a client stays with its server", set: func(p *interp, u *usage) {
-			d := 360 * time.Second
-			if u.has(0) {
-				d = u.secs(0)
-			}
-			p.vs.persistence.put(d, u.pos())
+var serverTable = &Table{Name: "virtual_server", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "lvs_sched", Aliases: []string{"lb_algo"}, Args: args(word("SCHEDULER")), Default: "wlc", Room: roomDirector, Missing: ExitStop,
+			Help: "scheduler: " + strings.Join(schedulers, ", "), set: setScheduler},
+		{Name: "hashed", Room: roomDirector, Help: "entries are hashed; has no effect", set: func(p *interp, u *usage) { p.vs.hashed.put(true, u.pos()) }},
+		{Name: "flag-1", Room: roomDirector, Help: "first flag of the scheduler", set: schedFlag(ipvs.SchedFlag1, "")},
+		{Name: "flag-2", Room: roomDirector, Help: "second flag of the scheduler", set: schedFlag(ipvs.SchedFlag2, "")},
+		{Name: "flag-3", Room: roomDirector, Help: "third flag of the scheduler", set: schedFlag(ipvs.SchedFlag3, "")},
+		{Name: "sh-fallback", Room: roomDirector, Help: "sh: take another server when the chosen one has weight 0", set: schedFlag(ipvs.SchedFlag1, "sh")},
+		{Name: "sh-port", Room: roomDirector, Help: "sh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "sh")},
+		{Name: "mh-fallback", Room: roomDirector, Help: "mh: take another server when the chosen one has weight 0", set: schedFlag(ipvs.SchedFlag1, "mh")},
+		{Name: "mh-port", Room: roomDirector, Help: "mh: the source port counts too", set: schedFlag(ipvs.SchedFlag2, "mh")},
+		{Name: "ops", Room: roomDirector, Help: "each UDP packet is scheduled on its own", set: func(p *interp, u *usage) { p.vs.ops.put(true, u.pos()) }},
+		{Name: "lvs_method", Aliases: []string{"lb_kind"}, Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "NAT", Room: roomDirector, Missing: ExitStop,
+			Help: "how packets are forwarded: NAT, DR or TUN", set: func(p *interp, u *usage) { p.method(&p.vs.method, u) }},
+		{Name: "persistence_engine", Args: args(word("ENGINE")), Room: roomDirector, Missing: ExitStop, Help: "what makes a client the same client: sip", set: func(p *interp, u *usage) {
+			p.vs.engine.put(u.str(0), u.pos())
 		}},
-	{Name: "persistence_granularity", Args: args(word("MASK")), Default: "32, 128", Room: roomDirector, Missing: ExitStop, Help: "mask by which clients are grouped", set: setGranularity},
-	{Name: "protocol", Args: args(word("PROTOCOL")), Default: "UDP", Room: roomDirector, Missing: ExitStop, Help: "TCP, UDP or SCTP", set: func(p *interp, u *usage) {
-		switch s := u.str(0); {
-		case strings.EqualFold(s, "TCP"):
-			p.vs.protocol.put(ipvs.TCP, u.pos())
-		case strings.EqualFold(s, "UDP"):
-			p.vs.protocol.put(ipvs.UDP, u.pos())
-		case strings.EqualFold(s, "SCTP"):
-			p.vs.protocol.put(ipvs.SCTP, u.pos())
-		default:
-			p.bad(u.at(0), "bad-protocol", "protocol %q: want TCP, UDP or SCTP", s).Suggest = nearest(s, []string{"TCP", "UDP", "SCTP"})
-		}
-	}},
-	{Name: "ip_family", Args: args(choice("FAMILY", "inet", "inet6")), Room: roomDirector, Missing: ExitStop, Help: "family of a mark service whose servers are all tunnelled", set: func(p *interp, u *usage) {
-		f := ipvs.IPv4
-		if u.int(0) == 1 {
-			f = ipvs.IPv6
-		}
-		if p.vs.addr.IsValid() && p.vs.addr.Is6() != (f == ipvs.IPv6) {
-			p.bad(u.at(0), "family-mismatch", "ip_family %s does not fit the address %s: ignored", u.str(0), p.vs.addr)
-			return
-		}
-		p.vs.family.put(f, u.at(0))
-	}},
-	{Name: "ha_suspend", Room: roomDirector, Help: "no checks while the address is not on this machine", set: func(p *interp, u *usage) { p.vs.haSuspend.put(true, u.pos()) }},
-	{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_checker", Help: "mail when the quorum is gained or lost", set: func(p *interp, u *usage) { p.vs.smtpAlert.put(u.orTrue(), u.pos()) }},
-	{Name: "virtualhost", Args: args(word("NAME")), Room: roomCheck, Missing: ExitConfig, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *usage) { p.vs.virtualHost.put(u.str(0), u.pos()) }},
-	{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitConfig, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *usage) { p.vs.snmpName.put(u.str(0), u.pos()) }},
-	{Name: "omega", Room: roomDirector, Help: "notifiers run at the stop", set: func(p *interp, u *usage) { p.vs.omega.put(true, u.pos()) }},
-	{Name: "quorum", Args: args(num("WEIGHT", 1, 4294967295)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *usage) { p.vs.quorum.put(u.int(0), u.at(0)) }},
-	{Name: "hysteresis", Args: args(num("WEIGHT", 0, 4294967295)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
-	{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *usage) { p.serverScript(&p.vs.up, u) }},
-	{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
-	{Name: "weight", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
-	{Name: "inhibit_on_failure", Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(true, u.pos()) }},
-	{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 0, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
-		p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
-		p.vs.sorryPort = u.has(1)
-	}},
-	{Name: "sorry_server_inhibit", Room: roomDirector, Help: "the sorry server is always there, with weight 0 while not needed", set: func(p *interp, u *usage) { p.vs.sorryInhibit.put(true, u.pos()) }},
-	{Name: "sorry_server_lvs_method", Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "lvs_method", Room: roomDirector, Missing: ExitConfig, Since: "2.0.11",
-		Help: "how packets reach the sorry server", set: func(p *interp, u *usage) { p.method(&p.vs.sorryMethod, u) }},
-	{Name: "alpha", Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *usage) { p.vs.alpha.put(true, u.pos()) }},
-	{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
-	{Name: "retry", Args: args(num("COUNT", 1, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.vs.retry.put(u.int(0), u.pos()) }},
-	{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4000000000)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
-	{Name: "warmup", Args: args(secs("SECONDS", 0, 4000000000)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.vs.warmup.put(u.dur(0), u.pos()) }},
-	{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4000000000)), Default: "60", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
-	{Name: "real_server", Args: args(word("ADDRESS"), word("PORT").opt()), Block: realTable, Room: roomDirector, Missing: ExitStop, Help: "a server that does the work", enter: enterReal, leave: leaveReal, optionalBlock: true},
+		{Name: "persistence_timeout", Args: args(num("SECONDS", 1, 4294967295).opt()), Default: "none; 360", Room: roomDirector,
+			Help: "how long a client stays with its server", set: func(p *interp, u *usage) {
+				d := 360 * time.Second
+				if u.has(0) {
+					d = u.secs(0)
+				}
+				p.vs.persistence.put(d, u.pos())
+			}},
+		{Name: "persistence_granularity", Args: args(word("MASK")), Default: "32, 128", Room: roomDirector, Missing: ExitStop, Help: "mask by which clients are grouped", set: setGranularity},
+		{Name: "protocol", Args: args(word("PROTOCOL")), Default: "UDP", Room: roomDirector, Missing: ExitStop, Help: "TCP, UDP or SCTP", set: func(p *interp, u *usage) {
+			switch s := u.str(0); {
+			case strings.EqualFold(s, "TCP"):
+				p.vs.protocol.put(ipvs.TCP, u.pos())
+			case strings.EqualFold(s, "UDP"):
+				p.vs.protocol.put(ipvs.UDP, u.pos())
+			case strings.EqualFold(s, "SCTP"):
+				p.vs.protocol.put(ipvs.SCTP, u.pos())
+			default:
+				p.bad(u.at(0), "bad-protocol", "protocol %q: want TCP, UDP or SCTP", s).Suggest = nearest(s, []string{"TCP", "UDP", "SCTP"})
+			}
+		}},
+		{Name: "ip_family", Args: args(choice("FAMILY", "inet", "inet6")), Room: roomDirector, Missing: ExitStop, Help: "family of a mark service whose servers are all tunnelled", set: func(p *interp, u *usage) {
+			f := ipvs.IPv4
+			if u.int(0) == 1 {
+				f = ipvs.IPv6
+			}
+			if p.vs.addr.IsValid() && p.vs.addr.Is6() != (f == ipvs.IPv6) {
+				p.bad(u.at(0), "family-mismatch", "ip_family %s does not fit the address %s: ignored", u.str(0), p.vs.addr)
+				return
+			}
+			p.vs.family.put(f, u.at(0))
+		}},
+		{Name: "ha_suspend", Room: roomDirector, Help: "no checks while the address is not on this machine", set: func(p *interp, u *usage) { p.vs.haSuspend.put(true, u.pos()) }},
+		{Name: "smtp_alert", Args: args(boolean().opt()), Room: roomNotify, Default: "smtp_alert_checker", Help: "mail when the quorum is gained or lost", set: func(p *interp, u *usage) { p.vs.smtpAlert.put(u.orTrue(), u.pos()) }},
+		{Name: "virtualhost", Args: args(word("NAME")), Room: roomCheck, Missing: ExitConfig, Help: "host name in requests of HTTP_GET and SSL_GET", set: func(p *interp, u *usage) { p.vs.virtualHost.put(u.str(0), u.pos()) }},
+		{Name: "snmp_name", Args: args(word("NAME")), Room: roomStatus, Missing: ExitConfig, Since: "2.0.20", Help: "name in SNMP answers", set: func(p *interp, u *usage) { p.vs.snmpName.put(u.str(0), u.pos()) }},
+		{Name: "omega", Room: roomDirector, Help: "notifiers run at the stop", set: func(p *interp, u *usage) { p.vs.omega.put(true, u.pos()) }},
+		{Name: "quorum", Args: args(num("WEIGHT", 1, 4294967295)), Default: "1", Room: roomDirector, Missing: ExitStop, Help: "weight of live servers that the service needs", set: func(p *interp, u *usage) { p.vs.quorum.put(u.int(0), u.at(0)) }},
+		{Name: "hysteresis", Args: args(num("WEIGHT", 0, 4294967295)), Default: "0", Room: roomDirector, Missing: ExitStop, Help: "distance from the quorum before it counts as lost or gained", set: func(p *interp, u *usage) { p.vs.hysteresis.put(u.int(0), u.at(0)) }},
+		{Name: "quorum_up", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is gained", set: func(p *interp, u *usage) { p.serverScript(&p.vs.up, u) }},
+		{Name: "quorum_down", Args: command(), Room: roomNotify, Missing: ExitStop, Help: "command when the quorum is lost", set: func(p *interp, u *usage) { p.serverScript(&p.vs.down, u) }},
+		{Name: "weight", Args: args(num("WEIGHT", 1, 2147483647)), Default: "1", Room: roomDirector, Missing: ExitStop, Since: "2.1.2", Help: "weight of real servers that name none", set: func(p *interp, u *usage) { p.vs.weight.put(p.weight(u), u.at(0)) }},
+		{Name: "inhibit_on_failure", Room: roomDirector, Help: "weight 0 instead of removal for failed servers", set: func(p *interp, u *usage) { p.vs.inhibit.put(true, u.pos()) }},
+		{Name: "sorry_server", Args: args(addr("ADDRESS"), num("PORT", 0, 65535).opt()), Room: roomDirector, Missing: ExitStop, Help: "server for when the quorum is lost", set: func(p *interp, u *usage) {
+			p.vs.sorry.put(netip.AddrPortFrom(u.addr(0), uint16(u.v[1].n)), u.at(0))
+			p.vs.sorryPort = u.has(1)
+		}},
+		{Name: "sorry_server_inhibit", Room: roomDirector, Help: "the sorry server is always there, with weight 0 while not needed", set: func(p *interp, u *usage) { p.vs.sorryInhibit.put(true, u.pos()) }},
+		{Name: "sorry_server_lvs_method", Args: args(word("METHOD"), rest("[type ipip|gue port N|gre] [nocsum|csum|remcsum]")), Default: "lvs_method", Room: roomDirector, Missing: ExitConfig, Since: "2.0.11",
+			Help: "how packets reach the sorry server", set: func(p *interp, u *usage) { p.method(&p.vs.sorryMethod, u) }},
+		{Name: "alpha", Room: roomCheck, Help: "servers are down until checked", set: func(p *interp, u *usage) { p.vs.alpha.put(true, u.pos()) }},
+		{Name: "connect_timeout", Args: args(secs("SECONDS", 0.000001, 4294.967295)), Default: "5", Room: roomCheck, Missing: ExitStop, Help: "how long a connect or a wait for an answer may take", set: func(p *interp, u *usage) { p.vs.connectTimeout.put(u.dur(0), u.pos()) }},
+		{Name: "retry", Args: args(num("COUNT", 1, 4294967295)), Default: "1; 0 for MISC_CHECK, 3 for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "failures in a row that are forgiven", set: func(p *interp, u *usage) { p.vs.retry.put(u.int(0), u.pos()) }},
+		{Name: "delay_before_retry", Args: args(secs("SECONDS", 0, 4000000000)), Default: "1; 3 for HTTP_GET and SSL_GET, delay_loop for DNS_CHECK", Room: roomCheck, Missing: ExitStop, Help: "pause before a retry", set: func(p *interp, u *usage) { p.vs.beforeRetry.put(u.dur(0), u.pos()) }},
+		{Name: "warmup", Args: args(secs("SECONDS", 0, 4000000000)), Default: "delay_loop", Room: roomCheck, Missing: ExitStop, Help: "longest random delay before the first check", set: func(p *interp, u *usage) { p.vs.warmup.put(u.dur(0), u.pos()) }},
+		{Name: "delay_loop", Args: args(secs("SECONDS", 0.000001, 4000000000)), Default: "60", Room: roomCheck, Missing: ExitStop, Help: "time between two checks", set: func(p *interp, u *usage) { p.vs.delayLoop.put(u.dur(0), u.pos()) }},
+		{Name: "real_server", Args: args(word("ADDRESS"), word("PORT").opt()), Block: realTable, Room: roomDirector, Missing: ExitStop, Help: "a server that does the work", enter: enterReal, leave: leaveReal, optionalBlock: true},
+	}
 }}
 
 // enterServer begins a virtual_server: ADDRESS [PORT], fwmark MARK, or group NAME.

@@ -117,17 +117,19 @@ func setIPVlan(p *interp, u *usage) {
 }
 
 // hmacTable is auth_hmac.
-var hmacTable = &Table{Name: "auth_hmac", Rows: []Keyword{
-	{Name: "key", Args: args(num("ID", 1, 255), word("KEY")), Room: roomVRRP, Secret: true, Since: "2.4.0", Missing: ExitStop,
-		Help: "a key of 32 to 64 bytes: text, hex:DIGITS or file:PATH", set: setHMACKey},
-	{Name: "active_key", Args: args(num("ID", 1, 255)), Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "the key to sign with", set: func(p *interp, u *usage) { p.vi.active.put(u.int(0), u.at(0)) }},
-	{Name: "anti_replay", Args: args(choice("MODE", "time", "monotonic")), Default: "time", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "adverts must be fresh, or only in order", set: func(p *interp, u *usage) { p.vi.hmac.Monotonic = u.int(0) == 1 }},
-	{Name: "time_window", Args: args(num("SECONDS", 1, 300)), Default: "three intervals, at least 5", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "how old an advert may be", set: func(p *interp, u *usage) { p.vi.hmac.TimeWindow = time.Duration(u.int(0)) * time.Second }},
-	{Name: "mode", Args: args(choice("MODE", "enforce", "permissive", "receive-only")), Default: "enforce", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
-		Help: "what happens to adverts that are not signed", set: func(p *interp, u *usage) { p.vi.hmac.Mode = vrrp.HMACMode(u.int(0)) }},
+var hmacTable = &Table{Name: "auth_hmac", rows: func() []Keyword {
+	return []Keyword{
+		{Name: "key", Args: args(num("ID", 1, 255), word("KEY")), Room: roomVRRP, Secret: true, Since: "2.4.0", Missing: ExitStop,
+			Help: "a key of 32 to 64 bytes: text, hex:DIGITS or file:PATH", set: setHMACKey},
+		{Name: "active_key", Args: args(num("ID", 1, 255)), Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
+			Help: "the key to sign with", set: func(p *interp, u *usage) { p.vi.active.put(u.int(0), u.at(0)) }},
+		{Name: "anti_replay", Args: args(choice("MODE", "time", "monotonic")), Default: "time", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
+			Help: "adverts must be fresh, or only in order", set: func(p *interp, u *usage) { p.vi.hmac.Monotonic = u.int(0) == 1 }},
+		{Name: "time_window", Args: args(num("SECONDS", 1, 300)), Default: "three intervals, at least 5", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
+			Help: "how old an advert may be", set: func(p *interp, u *usage) { p.vi.hmac.TimeWindow = time.Duration(u.int(0)) * time.Second }},
+		{Name: "mode", Args: args(choice("MODE", "enforce", "permissive", "receive-only")), Default: "enforce", Room: roomVRRP, Since: "2.4.0", Missing: ExitStop,
+			Help: "what happens to adverts that are not signed", set: func(p *interp, u *usage) { p.vi.hmac.Mode = vrrp.HMACMode(u.int(0)) }},
+	}
 }}
 
 func enterHMAC(p *interp, u *usage) bool {

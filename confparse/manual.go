@@ -68,9 +68,9 @@ func tableTitles() map[*Table]string {
 			return
 		}
 		titles[t] = path
-		for i := range t.Rows {
-			if b := t.Rows[i].Block; b != nil {
-				p := t.Rows[i].Name
+		for i := range t.Rows() {
+			if b := t.Rows()[i].Block; b != nil {
+				p := t.Rows()[i].Name
 				if path != "" {
 					p = path + " / " + p
 				}
@@ -98,8 +98,8 @@ func WriteMarkdown(w io.Writer) error {
 			continue
 		}
 		b.WriteString("| keyword | what it does | default | range | |\n| --- | --- | --- | --- | --- |\n")
-		for i := range t.Rows {
-			k := &t.Rows[i]
+		for i := range t.Rows() {
+			k := &t.Rows()[i]
 			var more []string
 			if len(k.Aliases) > 0 {
 				more = append(more, "also `"+strings.Join(k.Aliases, "`, `")+"`")
@@ -141,8 +141,8 @@ func WriteCoverage(w io.Writer) error {
 			fmt.Fprintf(&body, "| `%s` | yes | yes | as the block |\n", cell(t.Item))
 			continue
 		}
-		for i := range t.Rows {
-			k := &t.Rows[i]
+		for i := range t.Rows() {
+			k := &t.Rows()[i]
 			total++
 			room := k.Room
 			if idle()[k.Name] {
@@ -175,8 +175,8 @@ func WriteHelp(w io.Writer, name string) bool {
 			if t.Item != "" {
 				fmt.Fprintf(w, "    %s\n", t.Item)
 			}
-			for i := range t.Rows {
-				fmt.Fprintf(w, "    %-45s %s\n", t.Rows[i].usageLine(), t.Rows[i].Help)
+			for i := range t.Rows() {
+				fmt.Fprintf(w, "    %-45s %s\n", t.Rows()[i].usageLine(), t.Rows()[i].Help)
 			}
 		}
 	}

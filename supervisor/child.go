@@ -17,7 +17,7 @@ type child struct {
 	pidFile    *pidFile
 	wanted     bool // should be running
 
-	proc    *os.Process // nil while it does not run
+	proc    *process // nil while it does not run
 	pid     int
 	run     int // counts starts, to tell late reports apart
 	link    *link
@@ -47,7 +47,7 @@ const (
 type childExit struct {
 	c     *child
 	run   int
-	state *os.ProcessState
+	state syscall.WaitStatus
 	err   error
 }
 
@@ -103,10 +103,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 		l.close()
 		return err
 	}
-	proc, err := p.spawn.start(p.o.Argv, c.part, &os.ProcAttr{
-		Files: append(p.streams(), p.cur.file, theirs, crash),
-		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM},
-	})
+	proc, err := p.spawn.start(p.o.Argv, c.part, append(p.streams(), p.cur.file, theirs, crash), &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM})
 	if err != nil {
 		l.close()
 		crash.Close()
@@ -114,7 +111,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 	}
 	c.crash.Close()
 	c.crash = crash
-	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = proc, proc.Pid, l, false, -1, time.Now(), p.cur
+	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = proc, proc.pid, l, false, -1, time.Now(), p.cur
 	c.run++
 	p.log.Info(fmt.Sprintf("Starting %s child process, pid=%d", c.name, c.pid))
 	if err := c.pidFile.write(c.pid); err != nil {
@@ -136,7 +133,7 @@ func (p *parent) streams() []*os.File {
 }
 
 // wait reports what one run of a child says, and then its end.
-func wait(events chan<- any, c *child, run int, proc *os.Process, l *link) {
+func wait(events chan<- any, c *child, run int, proc *process, l *link) {
 	for {
 		m, file, err := l.receive()
 		if err != nil {
@@ -145,7 +142,7 @@ func wait(events chan<- any, c *child, run int, proc *os.Process, l *link) {
 		events <- childMessage{c, run, m, file}
 	}
 	l.close()
-	st, err := proc.Wait()
+	st, err := proc.wait()
 	events <- childExit{c, run, st, err}
 }
 
@@ -233,10 +230,7 @@ func (p *parent) childExited(ev childExit) {
 		}
 		return
 	}
-	how := "ended"
-	if ev.state != nil {
-		how = ev.state.String()
-	}
+	how := ending(ev.state)
 	if c.final >= 0 {
 		p.log.Error(fmt.Sprintf("%s process(%d) cannot go on, status %d: terminating", c.name, c.pid, c.final))
 		p.stop(c.final)
@@ -249,7 +243,7 @@ func (p *parent) childExited(ev childExit) {
 	}
 	p.log.Error(fmt.Sprintf("%s child process(%d) died: Respawning (%s)", c.name, c.pid, how))
 	p.logCrash(c)
-	if ev.state != nil && ev.state.Success() {
+	if ev.err == nil && ev.state.Exited() && ev.state.ExitStatus() == 0 {
 		c.states = nil // it has taken down what it had put up
 		c.delay = max(c.delay, cleanDelay)
 	}

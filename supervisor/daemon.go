@@ -15,10 +15,7 @@ func background(o *Options, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: pipe to the daemon: %v\n", o.Name(), err)
 		return exitFatal
 	}
-	p, err := newSpawner().start(o.Argv, partDaemon, &os.ProcAttr{
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, w},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	p, err := newSpawner().start(o.Argv, partDaemon, []*os.File{os.Stdin, os.Stdout, os.Stderr, w}, &syscall.SysProcAttr{Setsid: true})
 	w.Close()
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)
@@ -29,12 +26,12 @@ func background(o *Options, stderr io.Writer) int {
 		return int(status[0])
 	}
 	// The daemon ended without a word.
-	st, err := p.Wait()
-	if err != nil || st.ExitCode() <= 0 {
-		fmt.Fprintf(stderr, "%s: the daemon ended at once: %v\n", o.Name(), st)
+	st, err := p.wait()
+	if err != nil || st.ExitStatus() <= 0 {
+		fmt.Fprintf(stderr, "%s: the daemon ended at once: %s\n", o.Name(), ending(st))
 		return exitFatal
 	}
-	return st.ExitCode()
+	return st.ExitStatus()
 }
 
 // tellStarter lets the starter go with a status. The pipe is closed: there is only one such word.

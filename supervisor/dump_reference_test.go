@@ -94,7 +94,7 @@ func TestC11EveryRowOfTheReferencesDumpsIsInOurs(t *testing.T) {
 		"unicast, version 3":   with("  version 3\n  advert_int 0.5\n  unicast_src_ip 10.9.0.2\n  unicast_peer {\n    10.9.0.3\n    10.9.0.4 min_ttl 5 max_ttl 200\n  }\n"),
 		"static addresses":     "static_ipaddress {\n  10.55.0.1/24 dev v0\n  10.55.0.2 dev v0 scope host\n}\nstatic_routes {\n  10.56.0.0/24 dev v0\n}\nstatic_rules {\n  from 10.57.0.0/24 table 200 priority 700\n}\n" + owner,
 		"a sync group":         "vrrp_sync_group G {\n  group {\n    VI_1\n    VI_2\n  }\n  notify_master /usr/bin/true\n  smtp_alert\n}\n" + owner + strings.NewReplacer("VI_1", "VI_2", "51", "52", "10.9.0.1/24", "10.9.0.99").Replace(owner),
-		"no accept, delays":    "interface_up_down_delays {\n  v1 1.5 1.5\n}\n" + with("  garp_master_delay 1\n  lower_prio_no_advert\n  promote_secondaries\n  dont_track_primary\n  skip_check_adv_addr\n  kernel_rx_buf_size 123456\n"),
+		"no accept, delays":    "interface_up_down_delays {\n  v1 1.5 1.5\n}\n" + with("  garp_master_delay 1\n  lower_prio_no_advert\n  promote_secondaries\n  skip_check_adv_addr\n  kernel_rx_buf_size 123456\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			theirs := dumpFiles(t, which{"reference", "/usr/sbin/keepalived"}, text)

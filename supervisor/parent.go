@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -33,16 +34,29 @@ const defaultUmask = 0o177
 // Run is the daemon with the options of a command line; it returns the exit status. A process that the daemon started from
 // itself comes here too and becomes what its environment says.
 func Run(o Options, stderr io.Writer) int {
-	what := os.Getenv(envPart)
+	what, alone := strings.CutSuffix(os.Getenv(envPart), startsAlone)
 	os.Unsetenv(envPart)
+	if alone {
+		os.Unsetenv(envThreads)
+	}
 	setComm(o.Name())
 	switch what {
 	case partVRRP, partChecker, partBFD:
-		return runChild(&o, what, stderr)
+		return runChild(&o, what, alone, stderr)
 	case "":
 		if !o.Foreground {
 			return background(&o, stderr)
 		}
+	}
+	if os.Getenv(envThreads) == "" {
+		size := 0
+		if st, err := os.Stat(o.configFile()); err == nil {
+			size = int(st.Size())
+		}
+		if size <= smallConfig {
+			runtime.GOMAXPROCS(1)
+		}
+		spreadOut(size)
 	}
 	p := &parent{
 		o: &o, stderr: stderr, sigs: catchSignals(), spawn: newSpawner(), events: make(chan any, 16),
@@ -99,9 +113,11 @@ type parent struct {
 	started  time.Time
 	schedule schedule
 	control  *control
-	waiting  []chan<- Answer // clients that asked for a reload
-	last     *ReloadOutcome
-	ended    chan struct{} // closed when the loop has ended
+	// socketPath is where control listens, after the children have been started: they take longer.
+	socketPath string
+	waiting    []chan<- Answer // clients that asked for a reload
+	last       *ReloadOutcome
+	ended      chan struct{} // closed when the loop has ended
 
 	sd       *systemd
 	closeLog func() // writes out what is still queued
@@ -119,6 +135,10 @@ func (p *parent) run() int {
 	}
 	for _, c := range p.children {
 		p.startChild(c, false)
+	}
+	var err error
+	if p.control, err = openControl(p.socketPath, p.ask); err != nil {
+		p.log.Warn(err.Error())
 	}
 	p.checkUp()
 	p.loop()
@@ -212,9 +232,7 @@ func (p *parent) start() (*confparse.Config, int) {
 		setComm(g.Main.Name)
 	}
 	p.schedule.configure(g)
-	if p.control, err = openControl(SocketPath(pp.main), p.ask); err != nil {
-		p.log.Warn(err.Error())
-	}
+	p.socketPath = SocketPath(pp.main)
 	if p.daemon {
 		p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
 		if err == nil {
@@ -267,7 +285,7 @@ func (p *parent) loop() {
 			for _, c := range p.children {
 				if c.proc != nil {
 					p.log.Warn(fmt.Sprintf("%s process(%d) has not ended in time: killed", c.name, c.pid))
-					c.proc.Kill()
+					c.proc.signal(syscall.SIGKILL)
 				}
 			}
 		}
@@ -296,7 +314,7 @@ func (p *parent) signal(s os.Signal) {
 func (p *parent) forward(s os.Signal) {
 	for _, c := range p.children {
 		if c.proc != nil {
-			c.proc.Signal(s)
+			c.proc.signal(s)
 		}
 	}
 }

@@ -74,8 +74,8 @@ func newPart(what string, env *environment) (part, error) {
 	return newBFDPart(env)
 }
 
-// runChild is a child from its start to its end.
-func runChild(o *Options, what string, stderr io.Writer) int {
+// runChild is a child from its start to its end; alone says that it was started on one processor.
+func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	sigs := catchSignals()
 	syscall.CloseOnExec(fdConfig)
 	l, err := inheritedLink(fdLink)
@@ -84,6 +84,9 @@ func runChild(o *Options, what string, stderr io.Writer) int {
 		return exitFatal
 	}
 	file := os.NewFile(fdConfig, "configuration")
+	if st, err := file.Stat(); alone && err == nil {
+		spreadOut(int(st.Size()))
+	}
 	src, cfg, err := inherit(file)
 	file.Close()
 	if err != nil {

@@ -5,12 +5,34 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // envPart tells a process what it is; see the constants. It is taken out of the environment at once, so that scripts
 // don't see it.
 const envPart = "RELEVE_PART"
+
+// envThreads is the runtime's variable for how many processors it uses. A part behind whose name stands startsAlone has got it from us.
+const (
+	envThreads  = "GOMAXPROCS"
+	startsAlone = "+"
+)
+
+// smallConfig is the size of a configuration in bytes up to which a process starts on one processor.
+const smallConfig = 64 << 10
+
+// spreadOut lets the process use all processors: at once where there is much to read, else when it has started.
+func spreadOut(config int) {
+	if config > smallConfig {
+		runtime.SetDefaultGOMAXPROCS()
+		return
+	}
+	time.AfterFunc(time.Second, runtime.SetDefaultGOMAXPROCS)
+}
 
 // What a process can be, besides the one that was started.
 const (
@@ -47,21 +69,82 @@ func newSpawner() *spawner {
 	return s
 }
 
+// process is one that we have started. os.Process would do the same, after another process for finding out how.
+type process struct {
+	pid    int
+	mu     sync.Mutex
+	reaped bool // its number may belong to somebody else
+}
+
+// signal does nothing to a process that has ended.
+func (p *process) signal(s os.Signal) {
+	n, ok := s.(syscall.Signal)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ok && !p.reaped {
+		_ = syscall.Kill(p.pid, n)
+	}
+}
+
+// wait returns how the process ended.
+func (p *process) wait() (syscall.WaitStatus, error) {
+	var st syscall.WaitStatus
+	again := func(f func() error) (err error) {
+		for range 1 << 20 { // interrupted by signals
+			if err = f(); err != syscall.EINTR {
+				break
+			}
+		}
+		return err
+	}
+	err := again(func() error { return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		err = again(func() error { _, err := syscall.Wait4(p.pid, &st, 0, nil); return err })
+	}
+	p.reaped = true
+	return st, err
+}
+
+// ending puts a status into words.
+func ending(st syscall.WaitStatus) string {
+	switch {
+	case st.Signaled():
+		core := ""
+		if st.CoreDump() {
+			core = " (core dumped)"
+		}
+		return "signal: " + st.Signal().String() + core
+	case st.Exited():
+		return fmt.Sprintf("exit status %d", st.ExitStatus())
+	}
+	return "ended"
+}
+
 // start runs the program again as part with the same argv.
-func (s *spawner) start(argv []string, part string, attr *os.ProcAttr) (*os.Process, error) {
-	attr.Env = append(environ(), envPart+"="+part)
-	var p *os.Process
+func (s *spawner) start(argv []string, part string, files []*os.File, sys *syscall.SysProcAttr) (*process, error) {
+	attr := &syscall.ProcAttr{Env: append(environ(), envPart+"="+part), Sys: sys}
+	if os.Getenv(envThreads) == "" {
+		// One processor is enough to start on, and the runtime needs far less time for itself then.
+		attr.Env = append(environ(), envPart+"="+part+startsAlone, envThreads+"=1")
+	}
+	for _, f := range files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	var pid int
 	var err error
 	done := make(chan struct{})
 	s.c <- func() {
-		p, err = os.StartProcess(self, argv, attr)
+		pid, err = syscall.ForkExec(self, argv, attr)
 		close(done)
 	}
 	<-done
+	runtime.KeepAlive(files)
 	if err != nil {
 		return nil, fmt.Errorf("start %s process: %w", part, err)
 	}
-	return p, nil
+	return &process{pid: pid}, nil
 }
 
 // environ is the environment without our own variables.

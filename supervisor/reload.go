@@ -248,7 +248,7 @@ func (p *parent) finishReload() {
 		case c.proc != nil && !c.wanted: // it is ending; if it is wanted again, it is started when it has ended
 		case c.proc != nil && !want:
 			c.wanted = false
-			c.proc.Signal(syscall.SIGTERM)
+			c.proc.signal(syscall.SIGTERM)
 		case c.proc != nil && c.has != p.cur: // it was started while the reload ran
 			p.handOver(c)
 		case c.proc == nil && want && !c.wanted:

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"unsafe"
 
@@ -29,18 +28,11 @@ func catchSignals() <-chan os.Signal {
 	rest := make(chan os.Signal, 1)
 	// First those that mean something: caught together with the rest even for a moment, one of them could be lost there.
 	signal.Notify(c, wanted...)
-	for s := syscall.Signal(1); s <= 64; s++ {
-		if slices.Contains(wanted, os.Signal(s)) {
-			continue
-		}
-		switch s {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGCONT: // not ours, or used by the runtime
-		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGSYS: // fatal
-		case 32, 33, 34: // the runtime keeps these from os/signal, for the sake of C libraries
-			ignoreSignal(s)
-		default:
-			signal.Notify(rest, s)
-		}
+	// Nearly all others are nothing to the runtime's own handler, which is there for each of them whatever we inherited. What it would
+	// end or stop the program for is caught; each costs two changes of threads at the start.
+	signal.Notify(rest, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+	for s := syscall.Signal(32); s <= 34; s++ { // the runtime keeps these for the sake of C libraries, and would die of one from outside
+		ignoreSignal(s)
 	}
 	return c
 }

@@ -162,8 +162,8 @@ func manConf(r *roff) {
 		if t.Item != "" {
 			r.text("Lines: " + t.Item)
 		}
-		for i := range t.Rows {
-			k := &t.Rows[i]
+		for i := range t.Rows() {
+			k := &t.Rows()[i]
 			term := k.Name
 			for _, a := range k.Args {
 				if a.Optional {

@@ -32,9 +32,9 @@ func TestManualPagesHoldEveryOptionCommandAndKeyword(t *testing.T) {
 	}
 	conf := page(t, "keepalived.conf")
 	for _, table := range confparse.Tables() {
-		for i := range table.Rows {
-			if !strings.Contains(conf, "\n.B "+escape(table.Rows[i].Name)) {
-				t.Errorf("keepalived.conf(5) has no %s", table.Rows[i].Name)
+		for i := range table.Rows() {
+			if !strings.Contains(conf, "\n.B "+escape(table.Rows()[i].Name)) {
+				t.Errorf("keepalived.conf(5) has no %s", table.Rows()[i].Name)
 			}
 		}
 	}
