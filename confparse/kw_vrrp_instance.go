@@ -109,7 +109,7 @@ var instanceTable = &Table{Name: "vrrp_instance", rows: func() []Keyword {
 		{Name: "lower_prio_no_advert", Args: args(boolean().opt()), Room: roomVRRP, Default: "vrrp_lower_prio_no_advert",
 			Help: "do not answer adverts of a lower priority", set: func(p *interp, u *usage) { p.vi.lowerPrio.put(u.orTrue(), u.pos()) }},
 		{Name: "higher_prio_send_advert", Args: args(boolean().opt()), Room: roomVRRP, Default: "vrrp_higher_prio_send_advert",
-			Help: "one more advert before giving way", set: func(p *interp, u *usage) { p.vi.higherPrio.put(u.orTrue(), u.pos()) }},
+			Help: "one more advert before giving way; off: none even if two masters may have met", set: func(p *interp, u *usage) { p.vi.higherPrio.put(u.orTrue(), u.pos()) }},
 		{Name: "owner_ignore_adverts", Args: args(boolean().opt()), Room: roomVRRP, Since: "2.3.2", Default: "vrrp_owner_ignore_adverts",
 			Help: "with priority 255 no advert makes it give way", set: func(p *interp, u *usage) { p.vi.ownerIgnore.put(u.orTrue(), u.pos()) }},
 		{Name: "timer_expired_backup", Args: args(num("PRIORITY", 1, 254).opt()), Room: roomVRRP, Since: "2.3.0", Default: "off; 254",

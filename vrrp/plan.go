@@ -38,7 +38,10 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			p.frames = append(p.frames, an)
 		}
 	}
-	links := e.linkNames()
+	var links vip.Links
+	if len(in.cfg.Routes)+len(in.cfg.Rules) > 0 {
+		links = e.linkNames()
+	}
 	for _, r := range in.cfg.Routes {
 		if r.Dev == "" && len(r.NextHops) == 0 && in.cfg.Iface != "" {
 			r.Dev = in.cfg.Iface
@@ -144,7 +147,10 @@ func (e *Engine) staticChanges(add bool) []vip.Change {
 			p.both(vip.Change{Index: i.index, Addr: a})
 		}
 	}
-	links := e.linkNames()
+	var links vip.Links
+	if len(e.cfg.StaticRoutes)+len(e.cfg.StaticRules) > 0 {
+		links = e.linkNames()
+	}
 	for _, r := range e.cfg.StaticRoutes {
 		p.both(vip.Change{Route: &r, Links: links})
 	}
