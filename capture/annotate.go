@@ -3,7 +3,7 @@ package capture
 import (
 	"cmp"
 	"fmt"
-	"hash/maphash"
+	"hash/fnv"
 	"slices"
 	"time"
 )
@@ -54,7 +54,6 @@ type Annotator struct {
 	flows   map[flow]*conn
 	seen    [64]sighting
 	next    int
-	seed    maphash.Seed
 	bfd     map[string]*bfdView
 	joined  map[string]bool
 	dhcp    map[uint32]*dhcpView
@@ -84,7 +83,7 @@ const maxState = 1 << 14
 
 // NewAnnotator begins with what is known.
 func NewAnnotator(k Knowledge) *Annotator {
-	a := &Annotator{know: k, names: newNames(k), routers: map[routerKey]*router{}, flows: map[flow]*conn{}, seed: maphash.MakeSeed(), bfd: map[string]*bfdView{},
+	a := &Annotator{know: k, names: newNames(k), routers: map[routerKey]*router{}, flows: map[flow]*conn{}, bfd: map[string]*bfdView{},
 		joined: map[string]bool{}, dhcp: map[uint32]*dhcpView{}, peers: map[string]string{}, dns: map[dnsKey]time.Time{}, pings: map[pingKey]time.Time{}}
 	return a
 }
@@ -168,7 +167,9 @@ func joinText(a, b string) string {
 
 // again tells whether this very frame was seen a moment ago at another point.
 func (a *Annotator) again(f *Frame) bool {
-	sum := maphash.Bytes(a.seed, f.Data)
+	h := fnv.New64a()
+	h.Write(f.Data)
+	sum := h.Sum64()
 	for _, s := range a.seen {
 		if s.sum == sum && s.point != f.Point && f.At.Sub(s.at) < 5*time.Millisecond && !s.at.IsZero() {
 			return true

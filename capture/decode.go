@@ -108,6 +108,7 @@ func (d *Decoder) ipv6(f *Frame, b []byte) {
 	f.add("ipv6.dst", "%s", f.Dst)
 	f.add("ipv6.hlim", "%d", f.TTL)
 	n, next := int(be.Uint16(b[4:])), b[6]
+	f.add("ipv6.nxt", "%d", next)
 	b = b[40:]
 	if n > len(b) {
 		f.Fault = fmt.Sprintf("cut: %d of %d bytes of the IPv6 packet", len(b), n)
@@ -128,7 +129,6 @@ func (d *Decoder) ipv6(f *Frame, b []byte) {
 		}
 		break
 	}
-	f.add("ipv6.nxt", "%d", next)
 	d.transport(f, next, b)
 }
 

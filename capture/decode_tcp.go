@@ -129,7 +129,7 @@ func printable(s string) string {
 func (f *Frame) tls(p []byte) {
 	t := &TLS{Content: p[0]}
 	f.Proto, f.Msg = "tls", t
-	f.add("tls.record.content_type", "%d", p[0])
+	f.add("releve.tls.record", "%d", p[0])
 	if p[0] != 22 || len(p) < 6 {
 		return
 	}
@@ -196,7 +196,9 @@ func (f *Frame) dns(b []byte) {
 	f.Msg = m
 	f.add("dns.id", "%#04x", m.ID)
 	f.add("dns.flags.response", "%t", m.Response)
-	f.add("dns.flags.rcode", "%d", m.Code)
+	if m.Response {
+		f.add("dns.flags.rcode", "%d", m.Code)
+	}
 	if be.Uint16(b[4:]) == 0 {
 		return
 	}
