@@ -44,16 +44,18 @@ type mailer struct {
 	dial func(ctx context.Context, addr string) (net.Conn, error)
 	now  func() time.Time
 
-	mu     sync.Mutex
-	router string
-	smtp   SMTP
-	queue  []envelope
-	last   map[string]string
-	busy   bool
-	lost   uint64
-	ctx    context.Context
-	kill   context.CancelFunc
-	idle   chan struct{} // closed when the sender ends, nil while there is none
+	mu      sync.Mutex
+	router  string
+	smtp    SMTP
+	queue   []envelope
+	last    map[string]string
+	busy    bool
+	lost    uint64
+	ctx     context.Context
+	kill    context.CancelFunc
+	idle    chan struct{} // closed when the sender ends, nil while there is none
+	closing chan struct{} // closed when the daemon stops
+	once    sync.Once
 }
 
 type envelope struct {
@@ -62,7 +64,7 @@ type envelope struct {
 }
 
 func newMailer(log *slog.Logger) *mailer {
-	m := &mailer{log: log, last: map[string]string{}, now: time.Now}
+	m := &mailer{log: log, last: map[string]string{}, now: time.Now, closing: make(chan struct{})}
 	m.dial = func(ctx context.Context, addr string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", addr)
@@ -128,13 +130,21 @@ func (m *mailer) run(idle chan struct{}) {
 				break
 			}
 			var refused *smtpError
-			if try == mailTries || m.ctx.Err() != nil || errors.As(err, &refused) && refused.code >= 500 {
+			last := try == mailTries || m.ctx.Err() != nil
+			select {
+			case <-m.closing: // no time for another one
+				last = true
+			default:
+			}
+			if last || errors.As(err, &refused) && refused.code >= 500 {
 				m.log.Error("SMTP alert not sent: "+err.Error(), "subject", e.Subject, "err", err)
 				break
 			}
 			t := time.NewTimer(pause)
 			select {
 			case <-t.C:
+			case <-m.closing: // once more, at once
+				t.Stop()
 			case <-m.ctx.Done():
 				t.Stop()
 			}
@@ -143,8 +153,9 @@ func (m *mailer) run(idle chan struct{}) {
 	}
 }
 
-// close waits for the mails that are on their way until ctx ends.
+// close waits for the mails that are on their way until ctx ends. What waits for another try has it now, and none after that.
 func (m *mailer) close(ctx context.Context) {
+	m.once.Do(func() { close(m.closing) })
 	m.mu.Lock()
 	idle := m.idle
 	m.mu.Unlock()

@@ -447,6 +447,7 @@ func TestMailThatIsRefusedIsTriedAgainOnlyWhereThatMayHelp(t *testing.T) {
 				dial := m.dial
 				m.dial = func(ctx context.Context, a string) (net.Conn, error) { n++; return dial(ctx, a) }
 				m.send(Mail{Subject: "s", Body: "b"})
+				time.Sleep(time.Hour)
 				m.close(t.Context())
 				if n != c.tries || !strings.Contains(log.String(), "SMTP alert not sent") {
 					t.Errorf("%d tries, log %s", n, log.String())
@@ -454,6 +455,24 @@ func TestMailThatIsRefusedIsTriedAgainOnlyWhereThatMayHelp(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAtTheStopAMailThatWaitsForAnotherTryHasItAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &postOffice{replies: map[string]string{"RCPT": "451 greylisted"}}
+		var log bytes.Buffer
+		m := p.mailer(&log)
+		n := 0
+		dial := m.dial
+		m.dial = func(ctx context.Context, a string) (net.Conn, error) { n++; return dial(ctx, a) }
+		m.send(Mail{Subject: "s", Body: "b"})
+		synctest.Wait() // one try has failed
+		begin := time.Now()
+		m.close(t.Context())
+		if n != 2 || time.Since(begin) != 0 {
+			t.Errorf("%d tries, %v", n, time.Since(begin))
+		}
+	})
 }
 
 func TestASilentMailServerHoldsNobodyUp(t *testing.T) {

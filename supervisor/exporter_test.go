@@ -98,7 +98,7 @@ func TestMetricsOfTheExportersThatExist(t *testing.T) {
 			eventually(t, "it is master", hasVIP)
 			eventually(t, "it counts that", d.log.has("setting VIPs."))
 			get := scrape(t, tt.port, path, tt.args...)
-			get() // they read right after the signal: what they find may be from the time before
+			get()          // they read right after the signal: what they find may be from the time before
 			for range 20 { // once is luck
 				got := get()
 				for _, want := range tt.want {

@@ -161,7 +161,7 @@ func (a *actuator) notify(ev Event) { a.put(job{ev: &ev}) }
 
 // take adds the addresses of an instance.
 func (a *actuator) take(p *plan) {
-	a.say(slog.LevelInfo, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
+	a.say(slog.LevelDebug, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
 	a.guard(p, true)
 	a.put(job{changes: p.add, plan: p})
 }
@@ -189,7 +189,7 @@ func (a *actuator) guard(p *plan, deny bool) {
 // drop removes them.
 func (a *actuator) drop(p *plan, loud bool) {
 	if loud {
-		a.say(slog.LevelInfo, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
+		a.say(slog.LevelDebug, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
 	}
 	a.put(job{changes: p.del, plan: p})
 	a.guard(p, false)
@@ -378,7 +378,7 @@ func (a *actuator) announcing(j *job) {
 		if j.burst == machine.ExtraIf && !an.extra {
 			continue
 		}
-		a.log.LogAttrs(context.Background(), slog.LevelInfo, "("+j.plan.name+") Sending/queueing "+plural(an.addr)+" on "+an.iface+" for "+an.addr.String(),
+		a.log.LogAttrs(context.Background(), slog.LevelDebug, "("+j.plan.name+") Sending/queueing "+plural(an.addr)+" on "+an.iface+" for "+an.addr.String(),
 			slog.String("instance", j.plan.name))
 	}
 }

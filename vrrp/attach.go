@@ -243,7 +243,7 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 		if in.sock != nil {
 			e.flush(in.sock) // the resignation leaves before the addresses do
 		}
-		e.say(in, "sent 0 priority")
+		e.detail(in, "sent 0 priority")
 		in.stats.ReleaseMaster++
 	}
 	in.plan.term.Add(1)

@@ -46,7 +46,7 @@ func (e *Engine) handOver() {
 		in := e.instances[a.M.ID]
 		switch a.Kind {
 		case machine.Send:
-			e.say(in, "sent 0 priority")
+			e.detail(in, "sent 0 priority")
 		case machine.Enter:
 			e.enter(in, a)
 		case machine.Take:
@@ -77,7 +77,16 @@ func (e *Engine) handOver() {
 
 // say logs a line of an instance in the reference's form.
 func (e *Engine) say(in *instance, text string, attrs ...slog.Attr) {
-	e.act.say(slog.LevelInfo, "("+in.cfg.Name+") "+text, append(attrs,
+	e.sayAt(slog.LevelInfo, in, text, attrs...)
+}
+
+// detail is for what the reference says with -D only.
+func (e *Engine) detail(in *instance, text string, attrs ...slog.Attr) {
+	e.sayAt(slog.LevelDebug, in, text, attrs...)
+}
+
+func (e *Engine) sayAt(level slog.Level, in *instance, text string, attrs ...slog.Attr) {
+	e.act.say(level, "("+in.cfg.Name+") "+text, append(attrs,
 		slog.String("instance", in.cfg.Name), slog.Int("vrid", int(in.cfg.VRID)), slog.String("iface", in.cfg.Iface))...)
 }
 
@@ -88,7 +97,7 @@ func (e *Engine) enter(in *instance, a *machine.Action) {
 	cause := e.cause(in, a)
 	in.history.add(Transition{Time: in.changed, From: State(a.From), To: State(a.State), Cause: cause})
 	if a.Why == machine.AdvertTimeout {
-		e.say(in, "Receive advertisement timeout")
+		e.detail(in, "Receive advertisement timeout")
 	}
 	text := "Entering " + a.State.String() + " STATE"
 	if a.Why == machine.Starting && a.State == machine.Backup {
@@ -166,7 +175,7 @@ func (e *Engine) remark(in *instance, a *machine.Action) {
 	case machine.Suspended:
 		e.say(in, fmt.Sprintf("timer noticed %s late, listening before deciding", a.Late.Round(time.Millisecond)))
 	case machine.GroupWaits:
-		e.say(in, "Receive advertisement timeout")
+		e.detail(in, "Receive advertisement timeout")
 		e.act.say(slog.LevelDebug, fmt.Sprintf("(%s) waits for the other members of its sync group", in.cfg.Name))
 	}
 }
