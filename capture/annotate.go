@@ -60,6 +60,7 @@ type Annotator struct {
 	peers   map[string]string // DHCP failover state by host
 	dns     map[dnsKey]time.Time
 	pings   map[pingKey]time.Time
+	paths   map[pathKey]path
 	waiting []expectation
 	now     time.Time
 }
@@ -84,7 +85,7 @@ const maxState = 1 << 14
 // NewAnnotator begins with what is known.
 func NewAnnotator(k Knowledge) *Annotator {
 	a := &Annotator{know: k, names: newNames(k), routers: map[routerKey]*router{}, flows: map[flow]*conn{}, bfd: map[string]*bfdView{},
-		joined: map[string]bool{}, dhcp: map[uint32]*dhcpView{}, peers: map[string]string{}, dns: map[dnsKey]time.Time{}, pings: map[pingKey]time.Time{}}
+		joined: map[string]bool{}, dhcp: map[uint32]*dhcpView{}, peers: map[string]string{}, dns: map[dnsKey]time.Time{}, pings: map[pingKey]time.Time{}, paths: map[pathKey]path{}}
 	return a
 }
 

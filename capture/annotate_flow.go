@@ -24,6 +24,18 @@ type conn struct {
 	spoke    bool
 	tls      bool
 	page     *page
+	// quiet says that this is one of many alike.
+	quiet bool
+}
+
+// pathKey is a client and the moving address that it talks to, path where its frames go.
+type pathKey struct {
+	client netip.Addr
+	server netip.AddrPort
+}
+type path struct {
+	mac MAC
+	at  time.Time
 }
 
 // page sums the body of an answer as the checker does.
@@ -113,6 +125,9 @@ func (a *Annotator) tcp(f *Frame, n *Note) {
 	case t.SYN:
 		c.answered = true
 		n.say(ifElse(c.check != nil, Info, Routine), "%s accepts, %s after it was asked.", a.end(src), since)
+		if c.quiet {
+			return
+		}
 		if c.check != nil && (c.check.Kind == "TCP_CHECK") {
 			n.say(Info, "The check passes.")
 		}
@@ -186,12 +201,31 @@ func (a *Annotator) opening(f *Frame, n *Note, c *conn) {
 	switch {
 	case a.isVirtual(c.server):
 		c.check = nil
+		if quiet := a.reached(f, n, c); quiet {
+			c.quiet = true
+			n.say(Routine, "%s opens a connection to %s.", a.end(c.client), c.server)
+			return
+		}
 		n.say(Info, "%s opens a connection to the %s %s.", a.end(c.client), ifElse(slices.Contains(a.know.Virtuals, c.server), "virtual server", "floating address"), c.server)
 	case c.check != nil:
 		n.say(Info, "%s of %s: %s knocks.", c.check.Kind, a.end(c.server), n.Src)
 	default:
 		n.say(Routine, "%s opens a connection to %s.", a.end(c.client), a.end(c.server))
 	}
+}
+
+// reached tells whether a client reaches a moving address at the same place as a moment ago; if it is another one, it says so.
+func (a *Annotator) reached(f *Frame, n *Note, c *conn) (quiet bool) {
+	key := pathKey{c.client.Addr(), c.server}
+	last, known := a.paths[key]
+	if len(a.paths) < maxState || known {
+		a.paths[key] = path{f.DstMAC, f.At}
+	}
+	if known && last.mac != f.DstMAC {
+		n.say(Change, "The frames of %s for %s go to %s now.", n.Src, c.server.Addr(), n.receiver())
+		return false
+	}
+	return known && f.At.Sub(last.at) < 2*time.Second
 }
 
 // data is a segment with content.
@@ -221,7 +255,7 @@ func (a *Annotator) text(f *Frame, n *Note, c *conn, m *Text, what string) {
 			n.say(Info, "%s asks %s for a page: %q, and hangs up when it has it.", n.Src, a.end(c.server), m.Line)
 			c.page = &page{sum: md5.New()}
 		} else {
-			n.say(Info, "%s asks %s for a page: %q.", n.Src, a.end(c.server), m.Line)
+			n.say(ifElse(c.quiet, Routine, Info), "%s asks %s for a page: %q.", n.Src, a.end(c.server), m.Line)
 		}
 	case f.Proto == "http":
 		if c.page != nil {
@@ -231,7 +265,7 @@ func (a *Annotator) text(f *Frame, n *Note, c *conn, m *Text, what string) {
 		}
 		code := f.Get("http.response.code")
 		bad := len(code) == 3 && code[0] != '2' && c.page != nil
-		n.say(ifElse(bad, Change, Info), "%s answers %q, %s after it was asked first.%s", a.end(src), m.Line, span(f.At.Sub(c.began)), ifElse(bad, " A check without status_code takes only 2xx: it fails.", ""))
+		n.say(ifElse(bad, Change, ifElse(c.quiet, Routine, Info)), "%s answers %q, %s after it was asked first.%s", a.end(src), m.Line, span(f.At.Sub(c.began)), ifElse(bad, " A check without status_code takes only 2xx: it fails.", ""))
 	case f.Proto == "smtp" && m.Request:
 		n.say(Info, "%s says %q to the mail server.", n.Src, m.Line)
 	case f.Proto == "smtp":

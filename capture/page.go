@@ -51,7 +51,7 @@ type pageRow struct {
 const (
 	laneWidth = 130
 	laneLeft  = 150
-	textChars = 92
+	textChars = 96
 	lineHigh  = 15
 	maxLanes  = 24
 )
@@ -221,7 +221,7 @@ func (p *Page) diagram() string {
 	}
 	x := func(i int) int { return laneLeft + i*laneWidth + laneWidth/2 }
 	textAt := laneLeft + len(p.lanes)*laneWidth + 20
-	width := textAt + textChars*7
+	width := textAt + textChars*8
 	const top = 40
 	y, begin, last := top+20, p.rows[0].at, p.rows[0].at
 	var body strings.Builder
@@ -287,7 +287,7 @@ func (p *Page) row(b *strings.Builder, r *pageRow, x func(int) int, y, textAt in
 		class = "event"
 	}
 	fmt.Fprintf(b, "<g class=\"%s k-%s\" data-no=\"%d\" tabindex=\"%d\">", class, r.kind, r.no, ifElse(r.no > 0, 0, -1))
-	fmt.Fprintf(b, "<rect class=\"hit\" x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\"/>", y-11, textAt+textChars*7, 8+len(lines)*lineHigh)
+	fmt.Fprintf(b, "<rect class=\"hit\" x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\"/>", y-11, textAt+textChars*8, 8+len(lines)*lineHigh)
 	fmt.Fprintf(b, "<text class=\"time\" x=\"12\" y=\"%d\">%.6f</text>", y+4, r.at.Sub(begin).Seconds())
 	if r.no > 0 {
 		from := x(p.lane(r.src))

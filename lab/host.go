@@ -203,6 +203,17 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err 
 	return c, err
 }
 
+// Unplug takes an interface out of the host for good.
+func (h *Host) Unplug(iface string) error {
+	return h.wrap("unplug "+iface, h.Do(func() error {
+		l, err := netlink.LinkByName(iface)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(l)
+	}))
+}
+
 // MAC is the hardware address of an interface, empty if there is no such interface.
 func (h *Host) MAC(iface string) (mac string) {
 	_ = h.Do(func() error {

@@ -17,7 +17,7 @@ func TestLabSaysWhatItTakes(t *testing.T) {
 		{"-h", 0, "releve lab run demo", ""},
 		{"", 2, "", "Usage:"},
 		{"run", 2, "", "Usage:"},
-		{"run other", 2, "", `no exercise "other"; there is: demo`},
+		{"run other", 2, "", `no exercise "other"; there are demo, chaos, L1`},
 		{"run demo --patience 0", 2, "", "want a number above 0"},
 		{"run demo --nonsense", 2, "", "unknown flag: --nonsense"},
 	} {

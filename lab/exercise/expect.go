@@ -31,7 +31,7 @@ func (s *Stage) await(ctx context.Context, a Action) (ok bool, seen string) {
 		}
 		seen = what
 		if good && now.Sub(held) >= a.Hold {
-			return true, fmt.Sprintf("%s, after %.2f s", what, held.Sub(began).Seconds())
+			return true, fmt.Sprintf("%s, after %.2f s", strings.TrimSuffix(what, "."), held.Sub(began).Seconds())
 		}
 		if final && !good || now.After(end) && (held.IsZero() || now.After(end.Add(a.Hold))) {
 			return false, what

@@ -145,7 +145,7 @@ func (s *Stage) html(story string, frames int) string {
 
 // Topology draws the bridges as lines with the hosts hanging on them, as SVG.
 func (s *Scenario) Topology() string {
-	const wide, high, gap = 150, 62, 18
+	const wide, high, gap = 184, 62, 16
 	x := map[string]int{}
 	width := 40
 	for _, h := range s.Hosts {
