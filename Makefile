@@ -2,6 +2,7 @@
 GO      ?= go
 PREFIX  ?= /usr
 DESTDIR ?=
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 ARGS    ?=
 VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unknown)
 
@@ -43,7 +44,7 @@ install: build ## programs, manual pages and systemd unit below $(DESTDIR)$(PREF
 	echo '.so man8/releve.8' >$(DESTDIR)$(PREFIX)/share/man/man8/keepalived.8
 	bin/releve man genhash >$(DESTDIR)$(PREFIX)/share/man/man1/genhash.1
 	bin/releve man keepalived.conf >$(DESTDIR)$(PREFIX)/share/man/man5/keepalived.conf.5
-	install -D -m 0644 packaging/keepalived.service $(DESTDIR)$(PREFIX)/lib/systemd/system/keepalived.service
+	install -D -m 0644 packaging/keepalived.service $(DESTDIR)$(UNITDIR)/keepalived.service
 	install -D -m 0644 packaging/keepalived-forking.service $(DESTDIR)$(PREFIX)/share/doc/releve/keepalived-forking.service
 
 deb: ## build/releve_VERSION_ARCH.deb (Debian: dpkg-deb)

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"migrate":           {},
 	"notify":            {"script"},
 	"script":            {},
+	"packaging":         {},
 	"status":            {"vrrp", "vrrp/vip", "director", "healthcheck", "ipvs", "script", "confparse", "bfd"},
 	"vrrp":              {"script", "vrrp/wire", "vrrp/machine", "vrrp/track", "vrrp/vip", "vrrp/batch"},
 	"vrrp/batch":        {},
