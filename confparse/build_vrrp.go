@@ -69,6 +69,10 @@ func (p *interp) buildVRRP(cfg *Config) {
 			c.Groups = append(c.Groups, gc)
 		}
 	}
+	for i, in := range c.Instances { // a copy lets go of everything that was read about the instance
+		own := *in
+		c.Instances[i] = &own
+	}
 	p.buildStatic(c)
 	p.buildSync(cfg)
 	p.scriptSecurity()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -198,6 +199,12 @@ func (c *childProcess) fail(err error) int {
 	return status
 }
 
+// tidyAfter is how long after a start or a reload the memory that they needed is given back.
+const tidyAfter = 2 * time.Second
+
+// tidy gives back what reading a configuration has used: for months nothing as large will be needed again.
+func tidy() { time.AfterFunc(tidyAfter, debug.FreeOSMemory) }
+
 func (c *childProcess) run(env *environment) int {
 	p, err := newPart(c.what, env)
 	if err != nil {
@@ -212,6 +219,7 @@ func (c *childProcess) run(env *environment) int {
 	go func() {
 		done <- p.run(ctx, func() {
 			c.tell(message{Kind: kindReady, Goroutines: runtime.NumGoroutine()})
+			tidy()
 			if env.o.DumpConf && !env.start.Again {
 				dumps.ask(toLog)
 			}
@@ -350,6 +358,7 @@ func (c *childProcess) conclude(ctx context.Context, p part, o order) {
 		return
 	}
 	c.tell(message{Kind: kindReloaded, Seq: o.seq, Goroutines: runtime.NumGoroutine()})
+	tidy()
 }
 
 // drop gives up what was prepared.

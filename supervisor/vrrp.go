@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type vrrpPart struct {
 }
 
 func newVRRPPart(env *environment) (part, error) {
+	debug.SetGCPercent(50) // adverts need no memory, so that collecting more often costs nothing
 	p := &vrrpPart{env: env, auto: newAutoPriority(env.log)}
 	p.cfg.Store(env.cfg)
 	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)

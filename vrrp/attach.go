@@ -41,7 +41,7 @@ func (e *Engine) newInstance(id int, c *InstanceConfig, f footing) *instance {
 // tie binds an instance to what it stands on, as far as that is there.
 func (e *Engine) tie(in *instance, f footing) {
 	c := in.cfg
-	in.ifc, in.vmac, in.addrVMACs, in.route = byName(e.ifaces, c.device()), e.known(f.own), nil, f.src
+	in.ifc, in.vmac, in.addrVMACs, in.route, in.given = byName(e.ifaces, c.device()), e.known(f.own), nil, f.src, f.given
 	for at, i := range f.addrs {
 		if in.addrVMACs == nil {
 			in.addrVMACs = map[vmacPlace]*iface{}

@@ -142,6 +142,7 @@ func (e *Engine) commit(next *setup) {
 				e.untie(in, f)
 				e.tie(in, f)
 			}
+			in.given = next.ground[c.Name].given
 		}
 		list = append(list, in)
 		e.byName[c.Name] = in
@@ -163,6 +164,9 @@ func (e *Engine) commit(next *setup) {
 	e.pollLinks()
 	for _, ch := range changed {
 		e.alter(ch.in, ch.old, ch.master)
+	}
+	if slices.ContainsFunc(e.instances, e.sourceMissing) {
+		e.reattach()
 	}
 	e.closeIdle()
 	e.sizeBuffers()

@@ -56,12 +56,16 @@ const ringSize = 32
 
 // ring keeps the last transitions.
 type ring struct {
-	list [ringSize]Transition
+	list []Transition // up to ringSize
 	n    int
 }
 
 func (r *ring) add(t Transition) {
-	r.list[r.n%ringSize] = t
+	if len(r.list) < ringSize {
+		r.list = append(r.list, t)
+	} else {
+		r.list[r.n%ringSize] = t
+	}
 	r.n++
 }
 

@@ -21,8 +21,9 @@ type instance struct {
 	// addrVMACs are the virtual MAC interfaces of single addresses, route what packets to the first peer start from.
 	addrVMACs map[vmacPlace]*iface
 	route     netip.Addr
-	sock      *socket // receives
-	tx        *socket // sends: sock, or the VMAC's
+	given     netip.Addr // the link-local address that vmac shares with ifc
+	sock      *socket    // receives
+	tx        *socket    // sends: sock, or the VMAC's
 	expect    wire.Expect
 	src       netip.Addr
 	joined    netip.Addr // the group that the socket is in

@@ -218,7 +218,7 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 			}
 		}
 	}
-	if added && p.Prefix.Addr().Is6() && p.Prefix.Addr().IsLinkLocalUnicast() && e.sourceMissing(i) {
+	if added && p.Prefix.Addr().Is6() && p.Prefix.Addr().IsLinkLocalUnicast() && slices.ContainsFunc(e.instances, e.sourceMissing) {
 		e.reattach()
 	}
 	if !e.vips[p.Prefix.Addr()] { // nothing depends on virtual addresses, and there may be thousands of them
@@ -226,13 +226,13 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 	}
 }
 
-// sourceMissing reports whether a virtual MAC interface on i sends from i's link-local address, which it has to be given, too.
-func (e *Engine) sourceMissing(i *iface) bool {
-	return slices.ContainsFunc(e.instances, func(in *instance) bool {
-		return in.ifc == i && in.cfg.IPv6 && in.vmac != nil && !in.cfg.VMAC.XmitBase && !slices.ContainsFunc(in.vmac.addrs, func(p netip.Prefix) bool {
-			return slices.Contains(i.addrs, p)
-		})
-	})
+// sourceMissing reports whether a virtual MAC interface has to be given the link-local address that its base interface has by now.
+func (e *Engine) sourceMissing(in *instance) bool {
+	if in.vmac == nil || !in.cfg.IPv6 || in.cfg.VMAC.XmitBase {
+		return false
+	}
+	a := vmacSource(in.cfg, in.ifc)
+	return a.IsValid() && a != in.given
 }
 
 // tracks reports whether the loss of an address concerns the instance.

@@ -31,6 +31,7 @@ type footing struct {
 	own   *iface
 	addrs map[vmacPlace]*iface
 	src   netip.Addr
+	given netip.Addr // the link-local address that own was given
 }
 
 // vmacPlace is an interface on which an instance has addresses of a family with a virtual MAC.
@@ -122,6 +123,9 @@ func (p *preparing) instance(c *InstanceConfig) error {
 			return err
 		}
 		set.own = v
+		if v != nil && c.IPv6 {
+			set.given = vmacSource(c, i)
+		}
 	}
 	p.ground[c.Name] = set
 	if err := p.addrVMACs(c); err != nil {

@@ -148,6 +148,7 @@ func (u *Engine) cast(e *Engine) {
 		}
 		c.sock = sockets[in.sock]
 		c.faults, c.weights, c.said = maps.Clone(in.faults), maps.Clone(in.weights), maps.Clone(in.said)
+		c.history.list = slices.Clone(in.history.list)
 		c.out = sending{}
 		if in.verifier != nil {
 			v := *in.verifier

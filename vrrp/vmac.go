@@ -184,12 +184,23 @@ func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own boo
 		return nil
 	}
 	// The source of its adverts: the base interface's link-local address, deprecated so that nobody else takes it.
-	for _, p := range base.addrs {
-		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr() == p.Addr() }) {
-			return give(p.Addr(), 64, 0, unix.RT_SCOPE_LINK)
-		}
+	if a := vmacSource(c, base); a.IsValid() {
+		return give(a, 64, 0, unix.RT_SCOPE_LINK)
 	}
 	return nil
+}
+
+// vmacSource is the link-local address that a virtual MAC interface shares with its base interface; invalid if that has none yet.
+func vmacSource(c *InstanceConfig, base *iface) netip.Addr {
+	if base == nil {
+		return netip.Addr{}
+	}
+	for _, p := range base.addrs {
+		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr() == p.Addr() }) {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 // forever is an infinite lifetime of an address.
