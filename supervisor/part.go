@@ -301,8 +301,11 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 		c.conclude(ctx, p, o)
 		return
 	}
-	_, cfg, err := inherit(o.file)
+	src, cfg, err := inherit(o.file)
 	o.file.Close()
+	if src != nil {
+		defer giveBack(src.Len())
+	}
 	answer := message{Kind: kindPlanned, Seq: o.seq}
 	var plan *Plan
 	switch {

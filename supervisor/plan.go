@@ -247,6 +247,7 @@ func (p *parent) planned(a *planning, part string, share *Plan, why string) {
 func (p *parent) endPlan(a *planning, why string) {
 	delete(p.plans, a.seq)
 	a.next.close()
+	defer giveBack(a.next.src.Len())
 	if why != "" {
 		a.reply <- Answer{Text: why, Complaints: a.complaints}
 		return

@@ -300,6 +300,7 @@ func (p *parent) settle() {
 func (p *parent) endReload(why string) {
 	var plan *Plan
 	var changes []string
+	defer giveBack(p.cur.src.Len())
 	if r := p.reloading; r != nil && why == "" {
 		plan, changes = r.plan, r.plan.Summary()
 	}
