@@ -42,22 +42,24 @@ func outside(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	args := []string{"build", "-o", filepath.Join(dir, "releve")}
-	// A daemon with the race detector takes a second to start: only those tests that are asked for it run against one.
+	builds := [][]string{{"build", "-o", filepath.Join(dir, "releve"), "releve/cmd/releve"}}
+	// A program with the race detector takes a second to start: the daemon is one only for those tests that are asked for it, and what
+	// talks to it never is.
 	if raceDetector && os.Getenv("RELEVE_RACE_DAEMON") != "" {
-		args = append(args, "-race")
+		builds = append(builds, []string{"build", "-race", "-o", filepath.Join(dir, "keepalived"), "releve/cmd/releve"})
 	}
-	build := exec.Command("go", append(args, "releve/cmd/releve")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
+	for _, args := range builds {
+		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			return 1
+		}
 	}
 	exe, err := os.Executable()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	args = slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "-test.testlogfile=") }) // in /tmp
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return strings.HasPrefix(a, "-test.testlogfile=") }) // in /tmp
 	c := exec.Command(exe, args...)
 	c.Env, c.Stdout, c.Stderr = append(os.Environ(), "RELEVE_BIN="+dir), os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
@@ -78,6 +80,10 @@ func ownNamespaces() error {
 	if err != nil {
 		return err
 	}
+	daemon, err := os.ReadFile(filepath.Join(bin, "keepalived"))
+	if err != nil {
+		daemon = program
+	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
@@ -88,7 +94,7 @@ func ownNamespaces() error {
 	}
 	bin = "/run/releve-bin"
 	if err := errors.Join(os.MkdirAll(bin, 0o755), os.WriteFile(filepath.Join(bin, "releve"), program, 0o755),
-		os.Symlink("releve", filepath.Join(bin, "keepalived"))); err != nil {
+		os.WriteFile(filepath.Join(bin, "keepalived"), daemon, 0o755)); err != nil {
 		return err
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
