@@ -90,3 +90,21 @@ func (e *Engine) Prepare(ctx context.Context, cfgs []*Config) error {
 
 // Abort gives up what was prepared.
 func (e *Engine) Abort(ctx context.Context) error { return e.ask(ctx, func() { _ = e.hear() }) }
+
+// Probe finds out whether what cfgs need to listen can be opened, and closes it again.
+func Probe(cfgs []*Config) error {
+	seen := map[ear]bool{}
+	for _, c := range cfgs {
+		k := earOf(c)
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		conn, err := listenOn(k.v6, k.multi)
+		if err != nil {
+			return err
+		}
+		conn.Close()
+	}
+	return nil
+}

@@ -100,6 +100,9 @@ func audition(o *Options, part string, cfg *confparse.Config) (*Plan, error) {
 		defer plane.Close()
 		p.LVS = director.Assume(nil, &cfg.LVS)
 	case partBFD:
+		if err := bfd.Probe(cfg.BFD); err != nil {
+			return nil, err
+		}
 		p.BFD = bfd.Compare(nil, cfg.BFD, nil)
 	}
 	return p, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -227,7 +228,8 @@ func (e *Engine) attach(cfg *Config, have haves) error {
 
 // haves is asked on the owner.
 func (e *Engine) haves() haves {
-	have := haves{map[socketKey]bool{}, e.serial}
+	have := haves{map[socketKey]bool{}, e.serial, map[string]bool{}}
+	maps.Copy(have.lacking, e.lacking)
 	for k := range e.sockets {
 		have.sockets[k] = true
 	}

@@ -114,7 +114,9 @@ func (e *Engine) commit(next *setup) {
 			e.listen(s)
 		}
 	}
+	e.lacking = map[string]bool{}
 	for _, err := range next.lacks {
+		e.lacking[err.Instance] = true
 		e.act.say(slog.LevelError, err.Error(), slog.Any("err", err))
 	}
 	before := e.byName

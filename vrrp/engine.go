@@ -145,6 +145,7 @@ type Engine struct {
 	attachAgain bool                 // and has to begin anew
 	serial      int                  // counts the interfaces that went
 	removed     map[int]int          // their indices, with the number
+	lacking     map[string]bool      // instances without their virtual MAC interface
 }
 
 // New checks cfg against the machine, opens the sockets in the network namespace of the calling thread and changes nothing else.

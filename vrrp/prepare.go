@@ -22,7 +22,7 @@ type setup struct {
 	ground  map[string]footing    // by instance
 	serial  int                   // of the last interface that went before the table was read
 	made    []string              // VMAC interfaces made for it
-	lacks   []error               // what could not be made: the instances concerned are in FAULT
+	lacks   []*SetupError         // what could not be made: the instances concerned are in FAULT
 }
 
 // footing is what an instance stands on besides its interface: its virtual MAC interface, those that carry single addresses elsewhere,
@@ -44,6 +44,8 @@ type vmacPlace struct {
 type haves struct {
 	sockets map[socketKey]bool
 	serial  int
+	// lacking are the instances that do without their virtual MAC interface; nil at the start.
+	lacking map[string]bool
 }
 
 // preparing is one call of prepare.
@@ -52,6 +54,7 @@ type preparing struct {
 	e       *Engine
 	have    haves
 	lenient bool
+	same    bool            // the configuration is the one that runs
 	taken   map[string]bool // names of VMAC interfaces
 }
 
@@ -66,7 +69,7 @@ func (e *Engine) prepare(cfg *Config, have haves, lenient bool) (_ *setup, err e
 		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
 	}
 	p := &preparing{setup: &setup{cfg: cfg, table: table, sockets: map[socketKey]*socket{}, ground: map[string]footing{}, serial: have.serial}, e: e, have: have,
-		lenient: lenient || cfg.DynamicInterfaces, taken: map[string]bool{}}
+		lenient: lenient || cfg.DynamicInterfaces, same: lenient, taken: map[string]bool{}}
 	err = e.place.do(func() error {
 		for _, c := range cfg.Instances {
 			if err := p.instance(c); err != nil {
@@ -183,7 +186,8 @@ func (p *preparing) make(c *InstanceConfig, base *iface, mac []byte, own bool) (
 	v, err := p.e.vmacs.make(c, p.cfg, base, mac, own, p.taken, &p.made)
 	if err != nil {
 		err := &SetupError{Kind: socketErrorKind(err), Instance: c.Name, Iface: base.name, Op: "prepare the virtual MAC address", Err: err}
-		if err.Kind == NoPermission {
+		// At the start it is a fault of this instance. A reload must not bring that upon one that runs, or add one like that.
+		if err.Kind == NoPermission || p.have.lacking != nil && !p.have.lacking[c.Name] && !p.same {
 			return nil, err
 		}
 		p.lacks = append(p.lacks, err)
