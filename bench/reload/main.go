@@ -1,6 +1,6 @@
-// Command reload measures what a plan and a reload cost a daemon with many instances and servers: the time until the answer, and how late
-// adverts are meanwhile, heard at the other end of a wire. It makes its own veth pair: run it in a network namespace of its own, with an
-// empty /run.
+// Command reload measures what a plan, a reload and a dump cost a daemon with many instances and servers: the time until the answer, and
+// how late adverts are meanwhile, heard at the other end of a wire. It makes its own veth pair: run it in a network namespace of its own,
+// with an empty /run and /tmp.
 package main
 
 import (
@@ -135,6 +135,25 @@ func measure() error {
 	}
 	memory("at first")
 	defer memory("at the end")
+	for _, d := range []struct {
+		what  string
+		sig   syscall.Signal
+		files []string
+	}{
+		{"dump of JSON", 36, []string{"keepalived.json"}}, {"dump of data", syscall.SIGUSR1, []string{"keepalived.data", "keepalived_check.data", "keepalived_parent.data"}},
+		{"dump of stats", syscall.SIGUSR2, []string{"keepalived.stats"}},
+	} {
+		for range *rounds {
+			e.reset()
+			took, err := dump(daemon.Process.Pid, d.sig, d.files)
+			if err != nil {
+				return fmt.Errorf("%s: %w", d.what, err)
+			}
+			time.Sleep(1500 * time.Millisecond)
+			late := e.reset()
+			fmt.Printf("%-34s %6.0f ms   adverts late: median %5.2f ms, 99%% %5.2f ms, worst %5.2f ms\n", d.what, ms(took), ms(at(late, 50)), ms(at(late, 99)), ms(at(late, 100)))
+		}
+	}
 	put := func(b []byte) error { return os.WriteFile(conf, b, 0o600) }
 	if err := run("nothing (releve status)", "status"); err != nil {
 		return err
@@ -158,6 +177,28 @@ func measure() error {
 		}
 	}
 	return nil
+}
+
+// dump asks for files and waits until all of them are there.
+func dump(pid int, sig syscall.Signal, files []string) (time.Duration, error) {
+	for _, f := range files {
+		_ = os.Remove("/tmp/" + f)
+	}
+	begin := time.Now()
+	if err := syscall.Kill(pid, sig); err != nil {
+		return 0, err
+	}
+	for len(files) > 0 {
+		if _, err := os.Stat("/tmp/" + files[0]); err == nil {
+			files = files[1:]
+			continue
+		}
+		if time.Since(begin) > 30*time.Second {
+			return 0, fmt.Errorf("no %s after 30 s", files[0])
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+	return time.Since(begin), nil
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
