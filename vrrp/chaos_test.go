@@ -1,0 +1,234 @@
+package vrrp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// routerVar makes the test binary a router of the chaos test: its priority.
+const routerVar = "RELEVE_ROUTER"
+
+// chaosConfig are two virtual routers in a sync group and one by itself.
+func chaosConfig(prio uint8) *Config {
+	cfg := &Config{Groups: []*GroupConfig{{Name: "G", Members: []string{"a", "b"}}}}
+	for i, name := range []string{"a", "b", "c"} {
+		c := testInstance(name, uint8(51+i), prio, fmt.Sprintf("10.9.0.%d/24", 100+i))
+		c.Version, c.AdvertInt, c.GARP.Delay, c.GARP.Repeat = 3, 100*time.Millisecond, 0, 1
+		if name != "c" {
+			c.Group = "G"
+		}
+		cfg.Instances = append(cfg.Instances, c)
+	}
+	return cfg
+}
+
+var chaosAddrs = []string{"10.9.0.100", "10.9.0.101", "10.9.0.102"}
+
+// runRouter is a router as a process, which can be stopped and killed.
+func runRouter(prio string) int {
+	n, _ := strconv.Atoi(prio)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	e, err := New(chaosConfig(uint8(n)), Options{Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), Reclaim: true})
+	if err == nil {
+		err = e.Run(ctx)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// chaos is three routers and what is wrong with them.
+type chaos struct {
+	*lan
+	proc    [4]*exec.Cmd
+	logs    [4]string
+	stopped [4]bool
+	cut     [4]bool
+	deaf    [4]bool
+}
+
+func (c *chaos) begin(i int) {
+	c.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.logs[i] = fmt.Sprintf("%s/router%d.log", c.dir, i)
+	out, err := os.OpenFile(c.logs[i], os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer out.Close()
+	p := exec.Command("ip", "netns", "exec", c.ns(i), exe)
+	p.Env, p.Stdout, p.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d", routerVar, 50*i)), out, out
+	if err := p.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.proc[i], c.stopped[i] = p, false
+}
+
+func (c *chaos) signal(i int, s syscall.Signal) { _ = c.proc[i].Process.Signal(s) } // ip executes the router in its place
+
+// connected tells who hears router i and is heard by it.
+func (c *chaos) connected(i, j int) bool { return i == j || !c.cut[i] && !c.cut[j] }
+
+// settled reports whether each address is on exactly one router of each partition: the best one that runs. Partitions with a deaf
+// router may have two masters, as nobody can help.
+func (c *chaos) settled() (ok bool, why string) {
+	for i := 1; i <= 3; i++ {
+		if c.proc[i] == nil || c.stopped[i] {
+			continue
+		}
+		best, deaf := i, false
+		for j := 1; j <= 3; j++ {
+			if c.connected(i, j) && c.proc[j] != nil && !c.stopped[j] {
+				best = max(best, j)
+				deaf = deaf || c.deaf[j]
+			}
+		}
+		if deaf {
+			continue
+		}
+		for _, a := range chaosAddrs {
+			if c.has(i, a) != (i == best) {
+				return false, fmt.Sprintf("router %d has %s: %v, router %d should", i, a, i != best, best)
+			}
+		}
+	}
+	return true, ""
+}
+
+func (c *chaos) settle(what string) {
+	c.t.Helper()
+	why := ""
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+		var ok bool
+		if ok, why = c.settled(); ok {
+			// And it stays so.
+			time.Sleep(250 * time.Millisecond)
+			if ok, why = c.settled(); ok {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			break
+		}
+	}
+	for i := 1; i <= 3; i++ {
+		b, _ := os.ReadFile(c.logs[i])
+		lines := strings.Split(string(b), "\n")
+		c.t.Logf("router %d:\n%s", i, strings.Join(lines[max(0, len(lines)-25):], "\n"))
+	}
+	c.t.Fatalf("never settled after %s: %s (cut %v, deaf %v, stopped %v)", what, why, c.cut, c.deaf, c.stopped)
+}
+
+// TestChaos does harm to three routers at random and looks whether each address ends up on one of them. RELEVE_CHAOS is how many rounds.
+func TestChaos(t *testing.T) {
+	l := newLAN(t, 3)
+	c := &chaos{lan: l}
+	rounds, _ := strconv.Atoi(os.Getenv("RELEVE_CHAOS"))
+	if rounds == 0 {
+		rounds = 10
+	}
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d, %d rounds", seed, rounds)
+	t.Cleanup(func() {
+		for i := 1; i <= 3; i++ {
+			if c.proc[i] != nil {
+				c.signal(i, syscall.SIGCONT)
+				_ = c.proc[i].Process.Kill()
+				_ = c.proc[i].Wait()
+			}
+		}
+	})
+	for i := 1; i <= 3; i++ {
+		l.in(i, "nft add table ip chaos")
+		l.in(i, "nft add chain ip chaos in { type filter hook input priority 0 ; }")
+		c.begin(i)
+	}
+	c.settle("the start")
+	for round := range rounds {
+		i := 1 + r.IntN(3)
+		if r.IntN(3) > 0 { // more often the one that it hurts
+			i = 3
+		}
+		what := ""
+		switch kind := r.IntN(6); kind {
+		case 0:
+			what = fmt.Sprintf("cut the cable of %d", i)
+			l.run("ip link set %s nomaster", l.port(i))
+			c.cut[i] = true
+			c.settle(what)
+			l.run("ip link set %s master %s", l.port(i), l.bridge())
+			c.cut[i] = false
+		case 1:
+			what = fmt.Sprintf("link of %d flaps", i)
+			for range 3 {
+				l.run("ip link set %s down", l.port(i))
+				time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
+				l.run("ip link set %s up", l.port(i))
+				time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
+			}
+		case 2:
+			what = fmt.Sprintf("%d hears nobody", i)
+			l.in(i, "nft add rule ip chaos in ip protocol 112 drop")
+			c.deaf[i] = true
+			time.Sleep(800 * time.Millisecond)
+			c.settle(what)
+			l.in(i, "nft flush chain ip chaos in")
+			c.deaf[i] = false
+		case 3:
+			what = fmt.Sprintf("%d is killed", i)
+			_ = c.proc[i].Process.Kill()
+			_ = c.proc[i].Wait()
+			c.proc[i] = nil
+			c.settle(what)
+			c.begin(i)
+		case 4:
+			what = fmt.Sprintf("%d is suspended", i)
+			c.signal(i, syscall.SIGSTOP)
+			c.stopped[i] = true
+			c.settle(what)
+			c.signal(i, syscall.SIGCONT)
+			c.stopped[i] = false
+		case 5:
+			what = fmt.Sprintf("%d ends in good order", i)
+			c.signal(i, syscall.SIGTERM)
+			_ = c.proc[i].Wait()
+			c.proc[i] = nil
+			for _, a := range chaosAddrs {
+				if c.has(i, a) {
+					t.Errorf("%s left behind on %d", a, i)
+				}
+			}
+			c.settle(what)
+			c.begin(i)
+		}
+		t.Logf("round %d: %s", round, what)
+		c.settle(what + ", which is over")
+	}
+	for i := 1; i <= 3; i++ {
+		c.signal(i, syscall.SIGTERM)
+		_ = c.proc[i].Wait()
+		c.proc[i] = nil
+		for _, a := range chaosAddrs {
+			if c.has(i, a) {
+				t.Errorf("%s left behind on %d", a, i)
+			}
+		}
+	}
+}
