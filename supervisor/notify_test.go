@@ -129,3 +129,24 @@ func TestC14NotifyScriptsAndFifos(t *testing.T) {
 		}
 	}
 }
+
+func TestAFifoIsRemovedAtTheStopEvenIfThePartThatMadeItWasKilled(t *testing.T) {
+	network(t)
+	dir := t.TempDir()
+	made, there := dir+"/made", dir+"/there"
+	if err := unix.Mkfifo(there, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := foreground(t, ours(), config(t, "global_defs {\n  notify_fifo "+made+"\n  vrrp_notify_fifo "+there+"\n}\n"+owner))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	eventually(t, "the fifo", func() bool { return exists(made) })
+	old := pidIn("/run/vrrp.pid")
+	kill(t, old, unix.SIGKILL)
+	eventually(t, "another part", func() bool {
+		return pidIn("/run/vrrp.pid") != old && strings.Count(d.log.String(), "Starting VRRP child") == 2
+	})
+	d.stop()
+	if exists(made) || !exists(there) {
+		t.Errorf("the one made by the daemon is there: %v, somebody else's: %v", exists(made), exists(there))
+	}
+}

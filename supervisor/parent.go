@@ -113,6 +113,7 @@ type parent struct {
 	started  time.Time
 	schedule schedule
 	control  *control
+	fifos    madeFifos
 	// socketPath is where control listens, after the children have been started: they take longer.
 	socketPath string
 	waiting    []chan<- Answer // clients that asked for a reload
@@ -133,6 +134,7 @@ func (p *parent) run() int {
 	if g := &cfg.Global; !g.StartupScript.IsZero() {
 		p.runScript("startup", g.StartupScript)
 	}
+	p.fifos.note(&cfg.Global)
 	for _, c := range p.children {
 		p.startChild(c, false)
 	}
@@ -146,6 +148,7 @@ func (p *parent) run() int {
 	p.control.close()
 	p.dumps.close()
 
+	p.fifos.remove()
 	if g := &p.cur.cfg.Global; !g.ShutdownScript.IsZero() {
 		p.runScript("shutdown", g.ShutdownScript)
 	}

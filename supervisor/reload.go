@@ -72,6 +72,7 @@ func (p *parent) startReload() {
 		return
 	}
 	p.outline(r.plan, l)
+	p.fifos.note(&l.cfg.Global)
 	p.reloading = r
 	for _, c := range p.children {
 		switch {
