@@ -237,8 +237,9 @@ func TestReleaseVIPsTakesAwayWhatAnotherRunLeft(t *testing.T) {
 
 func TestOptionsTakenForTheirUsers(t *testing.T) {
 	network(t)
-	d := foreground(t, ours(), config(t, owner), "-x", "-A", "unix:/none", "--no-mem-check")
+	d := foreground(t, ours(), config(t, "global_defs {\n  enable_snmp_vrrp\n  enable_traps\n  enable_dbus\n}\n"+owner), "-x", "-A", "unix:/none", "--no-mem-check")
 	eventually(t, "it is master", hasVIP)
+	eventually(t, "it says that there is no D-Bus", d.log.has("D-Bus is not part of this build"))
 	eventually(t, "it says that there is no SNMP", d.log.has("SNMP is not part of this build"))
 	d.stop()
 	if n := strings.Count(d.log.String(), "SNMP is not part"); n != 1 {

@@ -190,8 +190,11 @@ func (p *parent) start() (*confparse.Config, int) {
 			p.log.Warn(line)
 		}
 	}
-	if p.o.SNMP {
-		p.log.Warn("SNMP is not part of this build: -x and -A have no effect")
+	if n := &g.SNMP; p.o.SNMP || n.VRRP || n.Checker || n.RFCv2 || n.RFCv3 || n.Traps {
+		p.log.Warn("SNMP is not part of this build: -x, -A and the keywords of SNMP have no effect")
+	}
+	if g.DBus.Enabled {
+		p.log.Warn("D-Bus is not part of this build: enable_dbus has no effect")
 	}
 	if status != exitOK {
 		p.fatal(why)
