@@ -37,7 +37,7 @@ func globalProcessRows() []Keyword {
 			{Name: "reload_check_config", Args: args(pathArg("LOG").opt()), Room: roomSupervisor, Since: "2.2.0", Help: "test a new file before it is loaded; complaints go to LOG", set: func(p *interp, u *usage) {
 				p.raw.global.g.ReloadCheckConfig, p.raw.global.g.ReloadCheckLog = true, u.strOr(0, "")
 			}},
-			{Name: "reload_guard", Args: args(boolean().opt()), Room: roomSupervisor, Since: "releve", Help: "a reload whose file has any complaint is refused", set: func(p *interp, u *usage) { p.raw.global.g.ReloadGuard = u.orTrue() }},
+			{Name: "reload_guard", Args: args(boolean().opt()), Room: roomSupervisor, Since: "releve", Help: "a reload whose file has any complaint, or leaves nothing configured, is refused", set: func(p *interp, u *usage) { p.raw.global.g.ReloadGuard = u.orTrue() }},
 			{Name: "include_check", Args: args(rest("[+|-]readable|match|wildcard_match|brace_match")), Room: roomParse, Since: "2.2.3", Help: "which missing includes are errors", set: func(p *interp, u *usage) {
 				for _, w := range u.rest() {
 					if t := strings.TrimLeft(w.Text, "+-"); !oneOf(t, includeChecks) {
