@@ -37,14 +37,10 @@ func TestThePolledLinkCounts(t *testing.T) {
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, Linkbeat: []Linkbeat{{Iface: "eth0", Method: track.MII}}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
-	if !a.log.has("(eth0): Configured linkbeat type MII not supported, using ETHTOOL") {
-		t.Error("nothing is said about veth having no MII")
-	}
+	l.eventually("it is said that veth has no MII", 4*time.Second, func() bool { return a.log.has("(eth0): Configured linkbeat type MII not supported, using ETHTOOL") })
 	l.run("ip link set %s down", l.port(1))
 	l.eventually("fault", 4*time.Second, func() bool { return a.state("VI_1") == Fault })
-	if !a.log.has("Linkbeat reports eth0 down") {
-		t.Error("it was not polling that found it")
-	}
+	l.eventually("polling has found it", 4*time.Second, func() bool { return a.log.has("Linkbeat reports eth0 down") })
 	l.run("ip link set %s up", l.port(1))
 	l.eventually("master again", 8*time.Second, func() bool { return a.state("VI_1") == Master })
 	err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}})

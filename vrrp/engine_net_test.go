@@ -117,7 +117,9 @@ func TestForeignAndBrokenAdvertsAreCountedAndDropped(t *testing.T) {
 	l.eventually("another VRID", 2*time.Second, func() bool { return a.snapshot().UnknownVRID == unknown+1 })
 	l.inject(2, make(255, func(a *wire.Advert) { a.VRID = 99 }, nil))
 	l.eventually("a second time", 2*time.Second, func() bool { return a.snapshot().UnknownVRID == unknown+2 })
-	if n := strings.Count(a.log.all(), "Unknown VRID(99) received on interface(eth0) from 10.9.0.2. ignoring..."); n != 1 {
+	const stranger = "Unknown VRID(99) received on interface(eth0) from 10.9.0.2. ignoring..."
+	l.eventually("a stranger is named", 2*time.Second, func() bool { return a.log.has(stranger) })
+	if n := strings.Count(a.log.all(), stranger); n != 1 {
 		t.Errorf("a stranger is named %d times, want once", n)
 	}
 	s := a.snapshot().Instances[0]

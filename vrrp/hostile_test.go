@@ -64,7 +64,9 @@ func TestOwnPacketsAndStrangersWithOurVRID(t *testing.T) {
 	l.eventually("another virtual router with our number is counted", 4*time.Second, func() bool {
 		return a.snapshot().Instances[0].Stats.Counter("addr_list_err") == 5
 	})
-	if n := strings.Count(a.log.all(), "received advertisement from 10.9.0.2 with other virtual addresses"); n != 1 {
+	const other = "received advertisement from 10.9.0.2 with other virtual addresses"
+	l.eventually("it is said", 4*time.Second, func() bool { return a.log.has(other) })
+	if n := strings.Count(a.log.all(), other); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	if a.state("VI_1") != Master {

@@ -118,9 +118,7 @@ func TestInteropPreemptionAsEachSideIsTold(t *testing.T) {
 		if d := time.Since(begin); d < 3*time.Second {
 			t.Errorf("after %s", d)
 		}
-		if !a.log.has("(VI_1) start preempt delay (3 secs left)") {
-			t.Error("nothing is said of the delay")
-		}
+		l.eventually("the delay is said", 4*time.Second, func() bool { return a.log.has("(VI_1) start preempt delay (3 secs left)") })
 	})
 	t.Run("equal priorities: the higher address wins on both sides", func(t *testing.T) {
 		t.Parallel()
