@@ -21,6 +21,7 @@ var tools = map[string][2]string{
 	"qemu":       {"qemu-system-x86_64", "qemu-system-x86"},
 	"curl":       {"curl", "curl"},
 	"bird":       {"bird", "bird2"},
+	"dhcpd":      {"dhcpd", "isc-dhcp-server"},
 	"ip":         {"ip", "iproute2"},
 	"nft-tool":   {"nft", "nftables"},
 }
