@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 
+	"releve/vrrp/machine"
 	"releve/vrrp/vip"
 )
 
@@ -12,6 +13,7 @@ import (
 type mockup struct {
 	e       *Engine
 	present map[presence]bool
+	taken   map[presence]bool      // by the kernel
 	addrs   map[int][]netip.Prefix // of the interfaces, in the order in which they came
 }
 
@@ -55,6 +57,7 @@ func (m *mockup) do(c *vip.Change, instance string) (out []Write) {
 			if o != p && sameNetwork(o, p) {
 				gone := vip.Change{Index: at.index, Addr: vip.Address{Prefix: o}}
 				m.present[presenceOf(&gone)] = false
+				m.taken[presenceOf(&gone)] = true
 				out = append(out, Write{Verb: "remove", What: gone.String(), Dev: w.Dev, Note: "by the kernel, which takes it along with the first address of its network"})
 			}
 		}
@@ -62,6 +65,20 @@ func (m *mockup) do(c *vip.Change, instance string) (out []Write) {
 	}
 	m.addrs[at.index] = slices.DeleteFunc(slices.Clone(list), func(o netip.Prefix) bool { return o == p })
 	return append(out, w)
+}
+
+// losses are the addresses of a master that the kernel takes along with somebody else's and that nobody puts back.
+func (m *mockup) losses(in *instance) (out []string) {
+	if in.m.State() != machine.Master {
+		return nil
+	}
+	for i := range in.plan.add {
+		c := &in.plan.add[i]
+		if at := presenceOf(c); at.index != 0 && m.taken[at] && !m.present[at] && !c.Addr.NoTrack {
+			out = append(out, c.Addr.Prefix.String())
+		}
+	}
+	return out
 }
 
 func sameNetwork(a, b netip.Prefix) bool { return a.Masked() == b.Masked() }

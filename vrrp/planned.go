@@ -123,7 +123,7 @@ func (e *Engine) plot(b *scene, made []string) *Plan {
 	for _, name := range made {
 		p.Writes = append(p.Writes, Write{Verb: "add", What: "interface " + name})
 	}
-	m := &mockup{e: e, present: maps.Clone(b.present), addrs: b.addrs}
+	m := &mockup{e: e, taken: map[presence]bool{}, present: maps.Clone(b.present), addrs: b.addrs}
 	for i := range e.act.queue {
 		j := &e.act.queue[i]
 		name := ""
@@ -139,7 +139,7 @@ func (e *Engine) plot(b *scene, made []string) *Plan {
 		}
 	}
 	for _, in := range e.instances {
-		ip := e.plotInstance(b, in)
+		ip := e.plotInstance(b, in, m.losses(in))
 		if ip == nil {
 			p.Unchanged++
 			continue
@@ -182,7 +182,7 @@ func (e *Engine) nameOf(index int) string {
 }
 
 // plotInstance is nil for an instance that nothing happens to.
-func (e *Engine) plotInstance(b *scene, in *instance) *InstancePlan {
+func (e *Engine) plotInstance(b *scene, in *instance, losses []string) *InstancePlan {
 	c := in.cfg
 	ip := &InstancePlan{Name: c.Name, To: State(in.m.State()).String(), PriorityTo: int(in.m.Priority()), Resigns: slices.Contains(e.resigned, c.Name)}
 	was, there := b.roles[c.Name]
@@ -204,6 +204,10 @@ func (e *Engine) plotInstance(b *scene, in *instance) *InstancePlan {
 	}
 	if turned > 0 {
 		ip.Cause = in.history.all()[min(in.history.n, ringSize)-1].Cause
+	}
+	if len(losses) > 0 {
+		ip.Expect = "loses " + strings.Join(losses, ", ") + " to the kernel, and with it MASTER, for " + in.m.DownInterval().Round(time.Millisecond).String() + ": see promote_secondaries"
+		return ip
 	}
 	if ip.Change == Same && ip.From == ip.To && ip.PriorityFrom == ip.PriorityTo && turned == 0 {
 		return nil

@@ -175,3 +175,43 @@ func TestTheWritesOfAReloadAreThoseOfItsPlan(t *testing.T) {
 		stop()
 	})
 }
+
+func TestAPlanTellsOfAddressesThatTheKernelTakesAlong(t *testing.T) {
+	for _, promotes := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			one, two := testInstance("VI_1", 51, 100, "10.9.1.1/24"), testInstance("VI_2", 52, 100, "10.9.1.2/24")
+			e, _ := fakeEngine(t, &Config{Instances: []*InstanceConfig{one, two}}, Options{})
+			e.promoting = func(string) bool { return promotes }
+			stop := run(t, e)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if err := e.call(t.Context(), func() { // what the watcher would have reported
+				for _, a := range []string{"10.9.1.1/24", "10.9.1.2/24"} {
+					e.onAddr(vip.Present{Index: 2, Prefix: netip.MustParsePrefix(a)}, true)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p, err := e.Plan(t.Context(), &Config{Instances: []*InstanceConfig{two}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, w := range p.Writes {
+				got = append(got, w.String())
+			}
+			if promotes {
+				expect(t, got, "remove address 10.9.1.1/24 dev eth0")
+			} else {
+				expect(t, got, "remove address 10.9.1.2/24 dev eth0", "remove address 10.9.1.1/24 dev eth0")
+			}
+			told := slices.ContainsFunc(p.Instances, func(ip InstancePlan) bool {
+				return ip.Name == "VI_2" && strings.Contains(ip.Expect, "loses 10.9.1.2/24")
+			})
+			if told == promotes {
+				t.Errorf("promote_secondaries %v: %+v", promotes, p.Instances)
+			}
+			stop()
+		})
+	}
+}
