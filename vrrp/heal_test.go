@@ -38,3 +38,29 @@ func TestTwoMastersThatMeetLeaveNoNeighbourBehind(t *testing.T) {
 		l.eventually(fmt.Sprintf("the host follows in round %d", round), 2*time.Second, func() bool { return knows(theirs) })
 	}
 }
+
+// TestTheReferenceAnnouncesAfterOurLastWord heals partitions between us, the worse router, and the reference.
+func TestTheReferenceAnnouncesAfterOurLastWord(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 3)
+	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+	c.Version, c.AdvertInt = 3, 200*time.Millisecond
+	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	l.keepalived(2, conf(150, "version 3\n advert_int 0.2\n garp_master_delay 0\n virtual_ipaddress { 10.9.0.100/24 }"))
+	l.in(3, "sysctl -qw net.ipv4.neigh.eth0.locktime=0")
+	mac := func(i int) string { return strings.TrimSpace(l.in(i, "cat /sys/class/net/eth0/address")) }
+	mine, theirs := mac(1), mac(2)
+	l.eventually("the reference is master", 8*time.Second, func() bool { return l.has(2, "10.9.0.100") && a.state("VI_1") == Backup && !l.has(1, "10.9.0.100") })
+	for round := range 6 {
+		l.run("ip link set %s nomaster", l.port(2))
+		l.eventually("two masters", 4*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
+		l.run("ip -n %s neigh replace 10.9.0.100 lladdr %s dev eth0 nud reachable", l.ns(3), mine)
+		time.Sleep(rand.N(200 * time.Millisecond))
+		l.run("ip link set %s master %s", l.port(2), l.bridge())
+		l.eventually("one master", 4*time.Second, func() bool { return a.state("VI_1") == Backup && !l.has(1, "10.9.0.100") })
+		l.eventually(fmt.Sprintf("the host follows in round %d", round), 2*time.Second, func() bool {
+			out, _ := l.try("ip -n %s neigh show 10.9.0.100 dev eth0", l.ns(3))
+			return strings.Contains(out, theirs)
+		})
+	}
+}
