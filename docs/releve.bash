@@ -3,7 +3,7 @@ _releve_keywords='BFD_CHECK DNS_CHECK FILE_CHECK HTTP_GET MISC_CHECK PING_CHECK 
 _releve() {
 	local cur=${COMP_WORDS[COMP_CWORD]} first=${COMP_WORDS[1]}
 	if [ "$COMP_CWORD" = 1 ]; then
-		COMPREPLY=($(compgen -W 'capture check config fmt genhash keywords lab lvs man migrate plan reload status' -- "$cur"))
+		COMPREPLY=($(compgen -W 'capture check config fmt genhash keywords lab lvs man migrate plan probe reload status' -- "$cur"))
 	elif [ "$first" = keywords ]; then
 		COMPREPLY=($(compgen -W "$_releve_keywords --markdown --coverage --completion" -- "$cur"))
 	else

@@ -14,7 +14,7 @@ import (
 //go:generate sh -c "go run . keywords --completion > ../../docs/releve.bash"
 
 // completed are the subcommands that the shell completes; a test holds it against the table.
-var completed = []string{"capture", "check", "config", "fmt", "genhash", "keywords", "lab", "lvs", "man", "migrate", "plan", "reload", "status"}
+var completed = []string{"capture", "check", "config", "fmt", "genhash", "keywords", "lab", "lvs", "man", "migrate", "plan", "probe", "reload", "status"}
 
 const keywordsUsage = `Usage: releve keywords [OPTIONS] [KEYWORD|BLOCK ...]
 Says what a keyword of keepalived.conf does, what its values are and who acts on it; without a word, lists all of them.

@@ -23,7 +23,7 @@ type subcommand struct {
 }
 
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
-var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand, keywordsCommand}
+var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, probeCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand, keywordsCommand}
 
 func init() { subcommands = append(subcommands, manCommand) } // it prints the table that it stands in
 
