@@ -94,12 +94,16 @@ func TestMetricsOfTheExportersThatExist(t *testing.T) {
 			path := exporter(t, tt.program)
 			network(t)
 			cleanRun(t)
+			for _, name := range []string{"data", "stats", "json"} { // of another test
+				os.Remove("/tmp/keepalived." + name)
+			}
 			d := foreground(t, ours(), config(t, conf))
 			eventually(t, "it is master", hasVIP)
 			eventually(t, "it counts that", d.log.has("setting VIPs."))
 			get := scrape(t, tt.port, path, tt.args...)
 			get()          // they read right after the signal: what they find may be from the time before
 			for range 20 { // once is luck
+				time.Sleep(20 * time.Millisecond)
 				got := get()
 				for _, want := range tt.want {
 					if !strings.Contains(got, want) {
