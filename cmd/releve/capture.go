@@ -24,6 +24,7 @@ import (
 )
 
 const captureUsage = `Usage: releve capture -i INTERFACE [-i INTERFACE...] [OPTIONS]
+       releve capture --lab NAME [OPTIONS]
        releve capture -r FILE [OPTIONS]
 Reads frames from interfaces, or from a pcap or pcapng file, and says of each what it is, why it was sent and what it makes the
 receiver do: VRRP, ARP and neighbour discovery, IGMP and MLD, the IPVS sync daemon, BFD, health checks, DHCP and its failover.
@@ -46,6 +47,8 @@ type capturing struct {
 	duration                time.Duration
 	all, brief, quiet       bool
 	follow                  bool
+	lab                     string
+	places                  []capture.Place
 	colour                  string
 }
 
@@ -55,6 +58,7 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(io.Discard)
 	flags.SortFlags = false
 	flags.StringSliceVarP(&c.ifaces, "interface", "i", nil, "listen on this `interface`; may be repeated")
+	flags.StringVar(&c.lab, "lab", "", "listen on all interfaces of all hosts of this running `lab`")
 	flags.StringVarP(&c.read, "read", "r", "", "read this pcap or pcapng `file`; - is the standard input")
 	flags.StringVarP(&c.write, "write", "w", "", "write pcapng into this `file`, the sentence as comment of each packet")
 	flags.StringVar(&c.html, "html", "", "write a page with a sequence diagram into this `file`")
@@ -77,8 +81,8 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 	}
 	switch {
 	case err != nil:
-	case (len(c.ifaces) == 0) == (c.read == ""):
-		err = errors.New("name interfaces with -i, or a file with -r")
+	case len(c.ifaces) > 0 && c.read != "" || c.lab != "" && (c.read != "" || len(c.ifaces) > 0) || len(c.ifaces) == 0 && c.read == "" && c.lab == "":
+		err = errors.New("name interfaces with -i, or a file with -r, or a lab with --lab")
 	case flags.NArg() > 0:
 		err = fmt.Errorf("%q is out of place", flags.Arg(0))
 	case c.colour != "auto" && c.colour != "always" && c.colour != "never":
@@ -150,12 +154,12 @@ func (c *capturing) source(ctx context.Context, know capture.Knowledge) (capture
 		}
 		return r, nil
 	}
-	var places []capture.Place
+	places := c.places
 	for _, i := range c.ifaces {
 		places = append(places, capture.Place{Iface: i})
 	}
 	var filter []bpf.RawInstruction
-	if !c.all {
+	if !c.all && c.lab == "" {
 		var ports []uint16
 		for _, v := range know.Virtuals {
 			ports = append(ports, v.Port())
@@ -264,6 +268,13 @@ func (c *capturing) knowledge() (capture.Knowledge, error) {
 		if len(ifi.HardwareAddr) > 0 {
 			k.Hosts[ifi.HardwareAddr.String()] = host
 		}
+	}
+	if c.lab != "" {
+		places, err := labPlaces(c.lab, k.Hosts)
+		if err != nil {
+			return k, err
+		}
+		c.places = places
 	}
 	for _, n := range c.names {
 		addr, name, ok := strings.Cut(n, "=")

@@ -68,6 +68,7 @@ func TestCaptureSaysWhatItCannotDo(t *testing.T) {
 		{[]string{"-r", someFrames, "--name", "here=there"}, 2, "write ADDRESS=HOST"},
 		{[]string{"-r", someFrames, "--color", "red"}, 2, "not auto, always or never"},
 		{[]string{"-r", someFrames, "-w", "/nonexistent/x"}, 1, "no such file"},
+		{[]string{"--lab", "nothing-runs"}, 2, "no lab named nothing-runs runs"},
 		{[]string{"-i", "nosuch0"}, 1, "nosuch0"},
 	} {
 		if status, _, errs := captureRun(c.args...); status != c.status || !strings.Contains(errs, c.say) {

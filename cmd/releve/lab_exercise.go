@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -312,4 +314,58 @@ func dhcpProbe(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stdout, "%s offers %s\n", server, offered)
 	return 0
+}
+
+// labPlaces are the interfaces of all hosts of a running lab; their addresses get the hosts' names.
+func labPlaces(name string, hosts map[string]string) ([]capture.Place, error) {
+	path := filepath.Join(labDir(), filepath.Base(name))
+	v, err := readRegistration(path)
+	if err != nil || !running(path) {
+		return nil, fmt.Errorf("no lab named %s runs", name)
+	}
+	var out []capture.Place
+	for _, host := range slices.Sorted(maps.Keys(v.Hosts)) {
+		in := inNetwork(filepath.Join(v.Hosts[host], "ns", "net"))
+		err := in(func() error {
+			ifs, err := net.Interfaces()
+			for _, i := range ifs {
+				if i.Flags&net.FlagLoopback != 0 {
+					continue
+				}
+				out = append(out, capture.Place{Name: host + " " + i.Name, Iface: i.Name, In: in})
+				hosts[i.HardwareAddr.String()] = host
+				addrs, _ := i.Addrs()
+				for _, a := range addrs {
+					if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
+						hosts[p.Addr().String()] = host
+					}
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", host, name, err)
+		}
+	}
+	return out, nil
+}
+
+// inNetwork runs functions in a network namespace, each on a thread that ends with it.
+func inNetwork(path string) func(func() error) error {
+	return func(f func() error) error {
+		done := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread ends here
+			ns, err := os.Open(path)
+			if err == nil {
+				err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+				ns.Close()
+			}
+			if err == nil {
+				err = f()
+			}
+			done <- err
+		}()
+		return <-done
+	}
 }

@@ -131,6 +131,10 @@ func TestARunningLabCanBeEnteredAndTakenDown(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "10.0.0.9") {
 		t.Errorf("shell: %v\n%s", err, text)
 	}
+	var frames, cerrs bytes.Buffer
+	if status := runCapture([]string{"--lab", name, "-d", "1500ms"}, &frames, &cerrs); status != 0 || !strings.Contains(frames.String(), "a is master of VRID 1") {
+		t.Errorf("capture: status %d, %s\n%s", status, &cerrs, &frames)
+	}
 	if status := labShell([]string{name, "z"}, &errs); status != 2 || !strings.Contains(errs.String(), "its hosts are a, b") {
 		t.Errorf("a host that is not there: status %d, %s", status, &errs)
 	}
