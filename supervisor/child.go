@@ -223,6 +223,7 @@ func (p *parent) childExited(ev childExit) {
 	c.proc, c.ready = nil, false
 	if p.stopping || !c.wanted {
 		if !c.wanted && !p.stopping {
+			p.missed(c, "it had nothing to do any more")
 			c.pidFile.remove()
 			c.pidFile, c.states, c.delay = nil, nil, 0
 			p.startChild(c, false) // if a later reload wants it again
@@ -247,6 +248,12 @@ func (p *parent) childExited(ev childExit) {
 		c.states = nil // it has taken down what it had put up
 		c.delay = max(c.delay, cleanDelay)
 	}
+	p.missed(c, how)
+	p.respawn(c)
+}
+
+// missed settles what waits for an answer of a child that is gone.
+func (p *parent) missed(c *child, how string) {
 	died := fmt.Sprintf("the %s process died (%s)", c.name, how)
 	for _, a := range p.plans {
 		if a.pending[c.part] {
@@ -256,14 +263,13 @@ func (p *parent) childExited(ev childExit) {
 	if r := p.reloading; r != nil && (r.pending[c.part] || slices.Contains(r.parts, c)) {
 		switch {
 		case !r.committing && !slices.Contains(r.parts, c): // it was going to end
-			p.agreed(c, nil)
+			p.agreed(c.part, nil)
 		case !r.committing:
 			p.reloadRefused(died)
 		case r.pending[c.part]:
 			p.done(c)
 		}
 	}
-	p.respawn(c)
 }
 
 // childPlanned takes the plan of a part: one that was asked for, or that of a reload which it is ready for.
@@ -278,7 +284,7 @@ func (p *parent) childPlanned(ev childMessage) {
 		p.planned(a, c.part, share, "")
 	}
 	if r := p.reloading; r.waitsFor(c, ev.m.Seq) && !r.committing {
-		p.agreed(c, share)
+		p.agreed(c.part, share)
 	}
 }
 

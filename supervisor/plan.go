@@ -82,8 +82,9 @@ func globals(a, b *confparse.Global) (out []string) {
 	return out
 }
 
-// audition plans for a part that does not run and is going to be started: from nothing. An error says why it could not run.
-func audition(o *Options, part string, cfg *confparse.Config) (*Plan, error) {
+// audition plans for a part that is going to be started: from nothing. gone says that no process of it is left. An error says why it could
+// not run.
+func audition(o *Options, part string, cfg *confparse.Config, gone bool) (*Plan, error) {
 	p := &Plan{}
 	switch part {
 	case partVRRP:
@@ -100,9 +101,14 @@ func audition(o *Options, part string, cfg *confparse.Config) (*Plan, error) {
 		defer plane.Close()
 		p.LVS = director.Assume(nil, &cfg.LVS)
 	case partBFD:
+		if !gone { // it has the ports itself until it has ended
+			break
+		}
 		if err := bfd.Probe(cfg.BFD); err != nil {
 			return nil, err
 		}
+	}
+	if part == partBFD {
 		p.BFD = bfd.Compare(nil, cfg.BFD, nil)
 	}
 	return p, nil
@@ -194,10 +200,10 @@ func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 				return
 			}
 		case !c.wanted && wants(p.o, l.cfg, c.part):
-			a.pending[c.part] = true
-			p.auditionLater(c.part, l.cfg, func(share *Plan, why string) {
+			a.pending[c.part+toStart] = true
+			p.auditionLater(c, l.cfg, func(share *Plan, why string) {
 				if p.plans[a.seq] == a {
-					p.planned(a, c.part, share, why)
+					p.planned(a, c.part+toStart, share, why)
 				}
 			})
 		}
@@ -224,19 +230,28 @@ func (p *parent) outline(plan *Plan, l *loaded) {
 }
 
 // auditionLater tries a part that would be started, outside of the loop.
-func (p *parent) auditionLater(part string, cfg *confparse.Config, then func(share *Plan, why string)) {
+func (p *parent) auditionLater(c *child, cfg *confparse.Config, then func(share *Plan, why string)) {
+	part, gone := c.part, c.proc == nil
 	go func() {
-		share, err := audition(p.o, part, cfg)
+		share, err := audition(p.o, part, cfg, gone)
 		why := ""
 		if err != nil {
 			why = err.Error()
 		}
 		select {
-		case p.events <- func() { then(share, why) }:
+		case p.events <- func() {
+			if c.proc != nil {
+				why = "" // it has been started meanwhile, and has what could not be had
+			}
+			then(share, why)
+		}:
 		case <-p.ended:
 		}
 	}()
 }
+
+// toStart tells a part that is tried before it is started from the process of it that may still be ending.
+const toStart = " to start"
 
 // planned takes the answer of a part.
 func (p *parent) planned(a *planning, part string, share *Plan, why string) {

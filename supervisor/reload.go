@@ -84,8 +84,8 @@ func (p *parent) startReload() {
 			r.parts = append(r.parts, c)
 			r.pending[c.part] = true
 		case !c.wanted:
-			r.pending[c.part] = true
-			p.auditionLater(c.part, l.cfg, func(share *Plan, why string) {
+			r.pending[c.part+toStart] = true
+			p.auditionLater(c, l.cfg, func(share *Plan, why string) {
 				if p.reloading != r || r.committing {
 					return
 				}
@@ -93,14 +93,14 @@ func (p *parent) startReload() {
 					p.reloadRefused(fmt.Sprintf("the %s process could not start: %s", c.name, why))
 					return
 				}
-				p.agreed(c, share)
+				p.agreed(c.part+toStart, share)
 			})
 		}
 	}
 	if !p.order(kindPrepare, l.file) {
 		return
 	}
-	p.agreed(nil, nil)
+	p.agreed("", nil)
 }
 
 // order tells the parts of the reload what to do next. False: one cannot be told, and the reload is refused.
@@ -150,13 +150,11 @@ func (p *parent) reloadLate() {
 	p.finishReload()
 }
 
-// agreed is a part that is ready; when all are the reload takes place. nil: look whether there was anybody to wait for.
-func (p *parent) agreed(c *child, share *Plan) {
+// agreed is a part that is ready; when all are the reload takes place. Empty: look whether there was anybody to wait for.
+func (p *parent) agreed(part string, share *Plan) {
 	r := p.reloading
-	if c != nil {
-		delete(r.pending, c.part)
-		r.plan.merge(share)
-	}
+	delete(r.pending, part)
+	r.plan.merge(share)
 	for _, waits := range r.pending {
 		if waits {
 			return
