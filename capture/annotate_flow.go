@@ -192,8 +192,8 @@ func (a *Annotator) opening(f *Frame, n *Note, c *conn) {
 	// The same client and sequence number towards another server a moment ago: a director has rewritten the destination.
 	for k, o := range a.flows {
 		if k.src == c.client && k.dst != c.server && o.syn == c.syn && f.At.Sub(o.began) < 100*time.Millisecond {
-			c.shadow = true
-			n.say(Info, "The director passes the connection of %s on to %s: the destination was %s, the client's address and port stay as they were. The answer must come back through the director.", a.end(c.client), a.end(c.server), o.server)
+			c.shadow, c.quiet = true, o.quiet
+			n.say(ifElse(o.quiet, Routine, Info), "The director passes the connection of %s on to %s: the destination was %s, the client's address and port stay as they were. The answer must come back through the director.", a.end(c.client), a.end(c.server), o.server)
 			return
 		}
 	}
