@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -102,6 +103,7 @@ type parent struct {
 	reloading  *reload
 	reloads    int // reloads and plans, started so far
 	plans      map[int]*planning
+	auditions  sync.Mutex
 	taken      int      // reloads that were
 	complaints []string // about the file of the last reload
 	again      bool     // another SIGHUP came while a reload ran

@@ -233,7 +233,9 @@ func (p *parent) outline(plan *Plan, l *loaded) {
 func (p *parent) auditionLater(c *child, cfg *confparse.Config, then func(share *Plan, why string)) {
 	part, gone := c.part, c.proc == nil
 	go func() {
+		p.auditions.Lock() // two at a time would find each other's ports in use
 		share, err := audition(p.o, part, cfg, gone)
+		p.auditions.Unlock()
 		why := ""
 		if err != nil {
 			why = err.Error()
