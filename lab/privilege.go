@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 )
 
@@ -14,6 +15,14 @@ var ErrPrivilege = errors.New("a lab needs root, or a kernel that lets users mak
 
 // userVar is set in the process that AsRoot starts.
 const userVar = "RELEVE_LAB_USER"
+
+// User is who started the lab: the effective user, or the one that AsRoot made root of a namespace.
+func User() int {
+	if u, err := strconv.Atoi(os.Getenv(userVar)); err == nil {
+		return u
+	}
+	return os.Geteuid()
+}
 
 // AsRoot makes sure that labs can be made: for root it does nothing and gives again = false. For another user it runs the program
 // once more, with the same arguments, as the root of a user namespace of its own, and gives that run's exit status with again =
@@ -31,7 +40,7 @@ func AsRoot() (status int, again bool, err error) {
 	}
 	c := exec.Command(exe, os.Args[1:]...)
 	c.Args[0] = os.Args[0]
-	c.Env = append(os.Environ(), userVar+"=1")
+	c.Env = append(os.Environ(), userVar+"="+strconv.Itoa(os.Geteuid()))
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET,

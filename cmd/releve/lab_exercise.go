@@ -112,10 +112,11 @@ func (e *exerciseRun) run(ctx context.Context, stdout, stderr io.Writer) int {
 
 // labDir is where running labs are registered.
 func labDir() string {
-	if os.Geteuid() == 0 {
+	user := lab.User()
+	if user == 0 {
 		return "/run/releve-lab"
 	}
-	return filepath.Join(os.TempDir(), "releve-lab-"+strconv.Itoa(os.Getuid()))
+	return filepath.Join(os.TempDir(), "releve-lab-"+strconv.Itoa(user))
 }
 
 // registered is a running lab: the locked file says who runs it and how to enter its hosts.
@@ -219,8 +220,11 @@ func labShell(args []string, stderr io.Writer) int {
 		}
 		argv = []string{shell}
 	}
+	if os.Geteuid() != 0 { // the hosts are in a user namespace, which a program with threads cannot enter
+		argv = append([]string{"nsenter", "--preserve-credentials", "--user=" + dir + "/ns/user", "--net=" + dir + "/ns/net", "--mount=" + dir + "/ns/mnt", "--"}, argv...)
+	}
 	path, err := exec.LookPath(argv[0])
-	if err == nil {
+	if err == nil && os.Geteuid() == 0 {
 		err = enter(dir)
 	}
 	if err == nil {
