@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markVar marks processes of a lab in their environment: the process that made the lab and when that was started.
+// markVar marks processes of a lab in their environment: the process that made the lab, when that was started, and its pid namespace.
 const markVar = "RELEVE_LAB"
 
 // Process is a program that runs in a host.
@@ -114,8 +114,17 @@ func (p *Process) Stop(grace time.Duration) {
 	}
 }
 
-// mark names a process beyond the reuse of its number: pid and start time.
-func mark(pid int) string { return strconv.Itoa(pid) + "-" + startTime(pid) }
+// mark names a process beyond the reuse of its number: pid, start time, and the namespace in which that is its number. What runs in
+// a container has other numbers there.
+func mark(pid int) string {
+	return strconv.Itoa(pid) + "-" + startTime(pid) + "-" + numbering()
+}
+
+// numbering is the pid namespace of this process.
+var numbering = sync.OnceValue(func() string {
+	name, _ := os.Readlink("/proc/self/ns/pid")
+	return strings.Trim(strings.TrimPrefix(name, "pid:"), "[]")
+})
 
 // startTime is when a process was started, in ticks since boot, empty if there is no such process.
 func startTime(pid int) string {
@@ -173,6 +182,9 @@ func Sweep() int {
 			owner, ok := strings.CutPrefix(v, markVar+"=")
 			if !ok {
 				continue
+			}
+			if !strings.HasSuffix(owner, "-"+numbering()) {
+				continue // a lab of another pid namespace: nobody here knows whether its owner lives
 			}
 			id, _, _ := strings.Cut(owner, "-")
 			if opid, err := strconv.Atoi(id); err == nil && mark(opid) != owner {
