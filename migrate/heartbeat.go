@@ -247,7 +247,7 @@ func (b *hb) global(g *conf) bool {
 			b.report.none(h.initdead.Origin, "it is the deadtime: nothing is waited for beyond it")
 		default:
 			g.line(h.initdead.Origin, "vrrp_startup_delay %s", seconds(extra))
-			b.report.mapped(h.initdead.Origin, "vrrp_startup_delay, what it is above deadtime")
+			b.report.changed(h.initdead.Origin, "leave the line out if both nodes come up quickly", "vrrp_startup_delay, what it is above deadtime; it is waited for at every start, Heartbeat goes on as soon as it hears the other node")
 		}
 	}
 	if alive > 255*time.Second {

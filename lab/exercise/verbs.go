@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -161,10 +162,12 @@ func (m *machine) thaw() {
 func (s *Stage) oneway(m *machine, iface string, on bool) error {
 	rules := "delete table netdev lab_" + iface
 	if on {
-		rules = fmt.Sprintf("table netdev lab_%s { chain in { type filter hook ingress device \"%s\" priority -500; policy drop; } }", iface, iface)
+		rules = fmt.Sprintf("add table netdev lab_%s\nadd chain netdev lab_%s in { type filter hook ingress device \"%s\" priority -500; policy drop; }", iface, iface, iface)
 	}
 	return m.Do(func() error {
-		out, err := exec.Command("nft", rules).CombinedOutput()
+		c := exec.Command("nft", "-f", "-")
+		c.Stdin = strings.NewReader(rules + "\n")
+		out, err := c.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("nft: %w: %s", err, out)
 		}
