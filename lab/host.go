@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -285,7 +286,7 @@ func (h *Host) Kill() error {
 				time.Sleep(200 * time.Microsecond)
 			}
 		}
-		for _, pid := range pids {
+		for _, pid := range childrenFirst(pids) {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		if time.Now().After(deadline) {
@@ -293,6 +294,26 @@ func (h *Host) Kill() error {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+// childrenFirst orders processes so that none comes after its parent. Where a parent dies first its stopped children are an orphaned
+// process group, which the kernel wakes up (SIGHUP, SIGCONT): they would hear of the death and say good-bye.
+func childrenFirst(pids []int) []int {
+	parent := map[int]int{}
+	for _, pid := range pids {
+		if f := stat(pid); len(f) > 1 {
+			parent[pid], _ = strconv.Atoi(f[1])
+		}
+	}
+	depth := func(pid int) (n int) {
+		for n = 0; n < len(pids) && parent[pid] != 0; n++ {
+			pid = parent[pid]
+		}
+		return n
+	}
+	out := slices.Clone(pids)
+	slices.SortStableFunc(out, func(a, b int) int { return cmp.Compare(depth(b), depth(a)) })
+	return out
 }
 
 func (h *Host) close() error {

@@ -127,6 +127,25 @@ func TestProcessesHaveARunOfTheirOwnAndDieTogether(t *testing.T) {
 	}
 }
 
+// A parent that dies before its stopped children makes them an orphaned process group, which the kernel wakes with SIGHUP and SIGCONT.
+func TestNobodyOfAKilledHostSaysGoodBye(t *testing.T) {
+	_, a, _ := pair(t)
+	p, err := a.Start("/bin/sh", []string{"sh", "-c", `mkfifo /run/never; for i in 1 2 3 4 5 6 7 8; do
+		(trap 'echo bye >/run/bye' HUP TERM CONT; while :; do read x </run/never; done) &
+	done
+	echo up; wait`}, nil)
+	must(t, err)
+	eventually(t, "nine processes run", func() bool { return len(a.pids()) == 9 && len(p.Lines()) > 0 })
+	must(t, a.Kill())
+	<-p.Done()
+	must(t, a.Do(func() error {
+		if _, err := os.Stat("/run/bye"); !os.IsNotExist(err) {
+			return fmt.Errorf("a process noticed that the host was killed: %v", err)
+		}
+		return nil
+	}))
+}
+
 func TestTrafficMeasuresTheTimeWithoutService(t *testing.T) {
 	_, a, b := pair(t)
 	w := a.webs[0]
