@@ -11,6 +11,6 @@ set -- build/bench/lvs "$@" "$PWD/build/bench/releve"
 reference=$(command -v keepalived || true)
 [ -z "$reference" ] || set -- "$@" "$reference"
 if [ -n "${BENCH_HERE:-}" ]; then
-	exec unshare -n sh -c 'ip link set lo up; exec "$@"' sh "$@"
+	exec "$@"
 fi
-exec scripts/testvm -r sh -c 'ip link set lo up; exec "$@"' sh "$@"
+exec scripts/testvm -r "$@"
