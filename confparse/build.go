@@ -98,6 +98,14 @@ func (p *interp) buildGlobal(cfg *Config) {
 	cfg.Global.Defaults = g.shown()
 }
 
+// announcements are delay of the second burst and number of announcements where nothing is said about them.
+func (g *rawGlobal) announcements() (time.Duration, int) {
+	if g.minGARP.or(false) {
+		return 0, 1
+	}
+	return 5 * time.Second, 5
+}
+
 // shown are the defaults that dumps show.
 func (g *rawGlobal) shown() Defaults {
 	alert := func(f *field[bool]) string {
@@ -106,6 +114,7 @@ func (g *rawGlobal) shown() Defaults {
 		}
 		return onOff(f.v)
 	}
+	delay, repeat := g.announcements()
 	d := Defaults{
 		SMTPAlert: alert(&g.smtpAlert), SMTPAlertVRRP: alert(&g.smtpAlertVRRP), SMTPAlertChecker: alert(&g.smtpAlertChecker),
 		CheckerLogAll: g.checkerLogAll, NoCheckerEmails: g.noCheckerEmails, RSInitNotifies: g.rsInitNotifies,
@@ -115,7 +124,7 @@ func (g *rawGlobal) shown() Defaults {
 		CheckUnicastSrc: g.checkUnicastSrc.or(false), SkipCheckAdvAddr: g.skipCheckAdvAddr.or(false),
 		V3ChecksumAsV2: g.v3ChecksumAsV2.or(false), OwnerIgnoreAdverts: g.ownerIgnoreAdverts.or(false),
 		GARP: vrrp.GARPConfig{
-			Delay: g.garp.delay.or(5 * time.Second), Repeat: g.garp.repeat.or(5), Refresh: g.garp.refresh.or(0), RefreshRepeat: g.garp.refreshRepeat.or(1),
+			Delay: g.garp.delay.or(delay), Repeat: g.garp.repeat.or(repeat), Refresh: g.garp.refresh.or(0), RefreshRepeat: g.garp.refreshRepeat.or(1),
 			GARPInterval: g.garpInterval.or(0), GNAInterval: g.gnaInterval.or(0), ExtraIfInterval: g.garp.extraIf.or(0), ExtraIfAll: g.garp.extraIfAll,
 		},
 	}

@@ -346,20 +346,14 @@ func (p *interp) preemption(vi *rawInstance) {
 func (p *interp) garpOf(vi *rawInstance) {
 	g, c, d := &p.raw.global, vi.cfg, &p.raw.global.garp
 	ga := &c.GARP
-	ga.Delay = vi.garp.delay.or(d.delay.or(5 * time.Second))
-	ga.Repeat = vi.garp.repeat.or(d.repeat.or(5))
-	if g.minGARP.or(false) {
-		if !vi.garp.repeat.set() && !d.repeat.set() {
-			ga.Repeat = 1
-		}
-		if !vi.garp.delay.set() && !d.delay.set() {
-			ga.Delay = 0
-		}
-	}
+	delay, repeat := g.announcements()
+	ga.Delay = vi.garp.delay.or(d.delay.or(delay))
+	ga.Repeat = vi.garp.repeat.or(d.repeat.or(repeat))
 	ga.Refresh = vi.garp.refresh.or(d.refresh.or(0))
 	ga.RefreshRepeat = vi.garp.refreshRepeat.or(d.refreshRepeat.or(1))
-	ga.LowerPrioDelay = vi.garp.lowerDelay.or(d.lowerDelay.or(ga.Delay))
-	ga.LowerPrioRepeat = vi.garp.lowerRepeat.or(d.lowerRepeat.or(ga.Repeat))
+	// As the reference: without words of their own these follow the global settings, not garp_master_* of the instance.
+	ga.LowerPrioDelay = vi.garp.lowerDelay.or(d.lowerDelay.or(d.delay.or(delay)))
+	ga.LowerPrioRepeat = vi.garp.lowerRepeat.or(d.lowerRepeat.or(d.repeat.or(repeat)))
 	if c.Strict {
 		if vi.garp.lowerRepeat.set() && vi.garp.lowerRepeat.v > 0 {
 			p.bad(vi.garp.lowerRepeat.pos, "strict-mode", "%s: strict mode has no garp_lower_prio_repeat: ignored", vi.name)
@@ -523,7 +517,8 @@ func (p *interp) trackOf(vi *rawInstance) {
 }
 
 // weightless takes away what changes the priority, for instances whose priority must not change: address owners and members of
-// groups. Weight 0 leaves only FAULT.
+// groups. Weight 0 leaves only FAULT: files are followed like that, interfaces in groups, and with keep everything; the rest is not
+// followed at all. That is what the reference does.
 func (p *interp) weightless(who, why string, t *rawTrack, c *vrrp.TrackConfig, keep bool) {
 	if len(t.ifaces)+len(t.scripts)+len(t.files)+len(t.processes)+len(t.bfds) == 0 {
 		return
@@ -556,7 +551,7 @@ func (p *interp) weightless(who, why string, t *rawTrack, c *vrrp.TrackConfig, k
 					at = o.pos
 				}
 			}
-			if keep || x.what == "interface" && why == inGroup {
+			if keep || x.what == "track_file" || x.what == "interface" && why == inGroup {
 				p.bad(at, "track-weight", "%s: %s %s has a weight, which does not go with %s: weight 0 is used", who, x.what, r.Name, why)
 				r.Weight, r.HasWeight = 0, true
 				left = append(left, r)

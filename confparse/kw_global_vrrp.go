@@ -88,7 +88,7 @@ func globalVRRPRows() []Keyword {
 		}},
 		{Name: "nftables_priority", Args: args(num("PRIORITY", -2147483648, 2147483647)), Default: "-1", Room: roomVRRP, Missing: ExitStop, Help: "priority of the chains", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.NFPriority = u.int(0) }},
 		{Name: "nftables_counters", Room: roomVRRP, Help: "rules count packets", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.NFCounters = true }},
-		{Name: "nftables_ifindex", Room: roomVRRP, Help: "sets hold numbers of interfaces instead of names", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.NFIfindex = true }},
+		{Name: "nftables_ifindex", Room: roomVRRP, Help: "sets hold numbers of interfaces instead of names: here they always do, and follow an interface that appears anew", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.NFIfindex = true }},
 		{Name: "vrrp_iptables", Args: args(word("IN").opt(), word("OUT").opt()), Default: "INPUT OUTPUT", Room: roomVRRP, Build: "iptables", Help: "chains of iptables for no_accept; nftables is used instead", set: func(p *interp, u *usage) {
 			f := &p.raw.global.g.Firewall
 			f.IPTables, f.In, f.Out = true, u.strOr(0, "INPUT"), u.strOr(1, "")

@@ -15,13 +15,15 @@ type bfdPart struct {
 	env    *environment
 	engine *bfd.Engine
 	cfg    atomic.Pointer[confparse.Config]
+	auto   *autoPriority
 }
 
 func newBFDPart(env *environment) (part, error) {
-	p := &bfdPart{env: env, engine: bfd.New(env.cfg.BFD, bfd.Options{Log: env.log, Notify: func(ev bfd.Event) {
+	p := &bfdPart{env: env, auto: newAutoPriority(env.log), engine: bfd.New(env.cfg.BFD, bfd.Options{Log: env.log, Notify: func(ev bfd.Event) {
 		env.bfd([]bfdState{{Name: ev.Name, Up: ev.Up, VRRP: ev.Config.TellVRRP, Checker: ev.Config.TellChecker}})
 	}})}
 	p.cfg.Store(env.cfg)
+	p.auto.configure(&env.cfg.Global, &env.cfg.Global.BFDProcess)
 	return p, nil
 }
 
@@ -31,6 +33,7 @@ func (p *bfdPart) run(ctx context.Context, ready func()) error {
 			ready()
 		}
 	}()
+	go p.auto.watch(ctx)
 	if err := p.engine.Run(ctx); err != nil {
 		return &finalError{statusOf(err), err}
 	}
@@ -55,6 +58,7 @@ func (p *bfdPart) prepare(ctx context.Context, cfg *confparse.Config) (*change, 
 			return err
 		}
 		p.cfg.Store(cfg)
+		p.auto.configure(&cfg.Global, &cfg.Global.BFDProcess)
 		return nil
 	}}, nil
 }

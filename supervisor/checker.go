@@ -30,6 +30,7 @@ type checkerPart struct {
 	tell     *notify.Dispatcher
 	cfg      atomic.Pointer[confparse.Config] // in force
 	watching atomic.Bool
+	auto     *autoPriority
 }
 
 func newCheckerPart(env *environment) (part, error) {
@@ -37,8 +38,9 @@ func newCheckerPart(env *environment) (part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &checkerPart{env: env, plane: plane}
+	p := &checkerPart{env: env, plane: plane, auto: newAutoPriority(env.log)}
 	p.cfg.Store(env.cfg)
+	p.auto.configure(&env.cfg.Global, &env.cfg.Global.CheckerProcess)
 	var marks director.Marker
 	if _, ok := plane.(*kernel.Plane); ok {
 		marks = &mark.Marker{NetNamespace: ipvsNamespace(env.cfg)}
@@ -110,6 +112,7 @@ func (p *checkerPart) run(ctx context.Context, ready func()) error {
 		}
 	}()
 	p.watch(ctx, p.env.cfg)
+	go p.auto.watch(ctx)
 	err := p.dir.Run(ctx)
 	closeDispatcher(p.tell, &p.cfg.Load().Global)
 	if err != nil {
@@ -145,6 +148,7 @@ func (p *checkerPart) prepare(ctx context.Context, cfg *confparse.Config) (*chan
 			return err
 		}
 		p.cfg.Store(cfg)
+		p.auto.configure(&cfg.Global, &cfg.Global.CheckerProcess)
 		p.watch(ctx, cfg)
 		p.tell.Reload(notifyConfig(p.env.o, cfg, notify.LVS))
 		return nil

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -67,10 +68,12 @@ type autoPriority struct {
 	highest int           // 0: never
 	prio    int           // now; 0: not real time
 	limit   time.Duration // RLIMIT_RTTIME once the process is real time
+	by      time.Duration // min_auto_priority_delay: how late is late
+	changed chan struct{} // configure was called
 }
 
 func newAutoPriority(log *slog.Logger) *autoPriority {
-	return &autoPriority{log: log, set: setRealTime}
+	return &autoPriority{log: log, set: setRealTime, changed: make(chan struct{}, 1)}
 }
 
 // configure follows the configuration in force; what was raised stays.
@@ -80,6 +83,45 @@ func (a *autoPriority) configure(g *confparse.Global, p *confparse.Process) {
 	a.highest = g.MaxAutoPriority
 	a.prio = max(a.prio, p.RTPriority)
 	a.limit = p.RLimitRTTime
+	a.by = g.MinAutoPriorityDelay
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// lateCheck is how often watch looks whether the process runs late.
+const lateCheck = time.Second
+
+// watch is for processes whose timers belong to many goroutines: one timer more stands for all of them. It goes off once a second where
+// max_auto_priority is set, else never. It ends with ctx.
+func (a *autoPriority) watch(ctx context.Context) {
+	for {
+		a.mu.Lock()
+		by, on := a.by, a.highest > 0
+		a.mu.Unlock()
+		if !on {
+			select {
+			case <-ctx.Done():
+				return
+			case <-a.changed:
+			}
+			continue
+		}
+		due := time.Now().Add(lateCheck)
+		t := time.NewTimer(lateCheck)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-a.changed:
+			t.Stop()
+		case <-t.C:
+			if late := time.Since(due); late > by {
+				a.late(late)
+			}
+		}
+	}
 }
 
 // late is called when a timer went off too late.

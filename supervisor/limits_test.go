@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"releve/confparse"
@@ -30,4 +32,34 @@ func TestLatenessRaisesThePriorityUpToTheLimit(t *testing.T) {
 	if want := []int{1, 2, 3, 9}; !slices.Equal(set, want) {
 		t.Errorf("%v, want %v", set, want)
 	}
+}
+
+// TestLatenessOfAProcessWithManyOwnersIsNoticed is about the parts whose timers belong to goroutines of their own: the checkers and BFD.
+func TestLatenessOfAProcessWithManyOwnersIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAutoPriority(slog.New(slog.DiscardHandler))
+		var set []int
+		a.set = func(prio int, _ time.Duration) error {
+			set = append(set, prio)
+			return nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); a.watch(ctx) }()
+		time.Sleep(time.Hour)
+		a.configure(&confparse.Global{MaxAutoPriority: 2, MinAutoPriorityDelay: time.Second}, &confparse.Process{})
+		time.Sleep(time.Minute) // on time
+		synctest.Wait()
+		if len(set) > 0 {
+			t.Errorf("raised to %v without a reason", set)
+		}
+		a.configure(&confparse.Global{MaxAutoPriority: 2, MinAutoPriorityDelay: -1}, &confparse.Process{}) // everything is late
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !slices.Equal(set, []int{1, 2}) {
+			t.Errorf("raised to %v", set)
+		}
+		stop()
+		<-ended
+	})
 }

@@ -38,7 +38,6 @@ type plan struct {
 	del    []vip.Change // the reverse
 	frames []announcement
 	garp   GARPConfig
-	min    bool
 	deny   []vip.Guarded // addresses that nobody may use here (no_accept)
 	// term counts changes of state. Announcements queued in an earlier term are not sent.
 	term *atomic.Uint64
@@ -469,9 +468,6 @@ func (e *Engine) announce(in *instance, b machine.Burst) {
 	case machine.Refreshing:
 		n = max(g.RefreshRepeat, 1)
 	case machine.ExtraIf:
-		n = 1
-	}
-	if in.plan.min {
 		n = 1
 	}
 	if n <= 0 || len(in.plan.frames) == 0 {

@@ -32,10 +32,10 @@ func (e *Engine) newInstance(id int, c *InstanceConfig, f footing) *instance {
 	for t := range machine.Timers {
 		in.timers[t] = timer{in: in, which: t}
 	}
-	in.m = machine.New(id, machineConfig(c, e.cfg, in.src))
+	in.m = machine.New(id, machineConfig(c, in.src))
 	e.tie(in, f)
 	in.plan = e.plan(in, new(atomic.Uint64))
-	e.actions = in.m.Reconfigure(machineConfig(c, e.cfg, in.src), in.m.Priority(), e.actions[:0])
+	e.actions = in.m.Reconfigure(machineConfig(c, in.src), in.m.Priority(), e.actions[:0])
 	return in
 }
 

@@ -34,7 +34,7 @@ type Config struct {
 
 	StartupDelay   time.Duration // vrrp_startup_delay
 	DelayAfterBoot time.Duration // vrrp_delay_after_boot
-	// MinGARP is vrrp_min_garp: one gratuitous ARP per address and never a second burst.
+	// MinGARP is vrrp_min_garp, for dumps: the defaults of GARPConfig are one announcement per address and never a second burst.
 	MinGARP bool
 	// NotifyPriorityChanges, NotifyDeleted are vrrp_notify_priority_changes and notify_deleted.
 	NotifyPriorityChanges bool

@@ -191,7 +191,7 @@ func (e *Engine) alter(in *instance, was *plan, master bool) {
 	in.plan = e.plan(in, was.term)
 	e.holdSettings(in)
 	clear(in.weights)
-	e.actions = in.m.Reconfigure(machineConfig(in.cfg, e.cfg, in.src), in.m.Priority(), e.actions[:0])
+	e.actions = in.m.Reconfigure(machineConfig(in.cfg, in.src), in.m.Priority(), e.actions[:0])
 	e.perform(e.actions)
 	if in.m.State() == machine.Init {
 		return
@@ -238,14 +238,16 @@ func (e *Engine) alter(in *instance, was *plan, master bool) {
 	}
 }
 
-// gone are the removals in from that to does not have. Addresses are the same if interface and prefix are, routes and rules if
-// their words are.
+// gone are the removals in from that to does not have, be it only with another label, scope or next hop.
 func gone(from, to []vip.Change) []vip.Change {
 	var out []vip.Change
-	for _, c := range from {
-		if !slices.ContainsFunc(to, func(o vip.Change) bool { return o.Index == c.Index && o.String() == c.String() }) {
-			out = append(out, c)
+	for i := range from {
+		c := &from[i]
+		same := func(o vip.Change) bool { return c.Same(&o) }
+		if i < len(to) && same(to[i]) || slices.ContainsFunc(to, same) {
+			continue
 		}
+		out = append(out, *c)
 	}
 	return out
 }

@@ -102,8 +102,8 @@ func (in *instance) priority() uint8 {
 }
 
 // machineConfig is what the decisions need.
-func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Config {
-	mc := machine.Config{
+func machineConfig(c *InstanceConfig, src netip.Addr) machine.Config {
+	return machine.Config{
 		Version: c.Version, Priority: c.Priority, Interval: c.AdvertInt, DownAdverts: c.DownTimerAdverts,
 		StartMaster: c.StartMaster && c.Priority == 255,
 		NoPreempt:   c.NoPreempt, PreemptDelay: c.PreemptDelay,
@@ -120,10 +120,6 @@ func machineConfig(c *InstanceConfig, global *Config, src netip.Addr) machine.Co
 		Refresh:              c.GARP.Refresh,
 		Extra:                c.GARP.ExtraIfInterval,
 	}
-	if global.MinGARP {
-		mc.AnnounceDelay, mc.LowerDelay, mc.Refresh = 0, 0, 0
-	}
-	return mc
 }
 
 // unicast reports whether adverts go to peers and not to the group.

@@ -12,7 +12,7 @@ import (
 
 // plan collects what the actuator needs for an instance.
 func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
-	p := &plan{name: in.cfg.Name, garp: in.cfg.GARP, min: e.cfg.MinGARP, term: term}
+	p := &plan{name: in.cfg.Name, garp: in.cfg.GARP, term: term}
 	router := map[int]bool{}
 	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
 		i := e.ifaceOf(in, &a)

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -84,6 +85,33 @@ func (c *Change) Key() (Key, bool) {
 		return Key{}, false
 	}
 	return ParseKey(binary.NativeEndian.Uint16(b[4:]), b[unix.NLMSG_HDRLEN:])
+}
+
+// Same reports whether two changes are about the same thing, in the kernel's terms: what was written in other words, or is tracked
+// in another way, is the same.
+func (c *Change) Same(o *Change) bool {
+	switch {
+	case (c.Rule == nil) != (o.Rule == nil) || (c.Route == nil) != (o.Route == nil) || c.Index != o.Index:
+		return false
+	case c.Rule == nil && c.Route == nil:
+		return c.Addr.bare() == o.Addr.bare()
+	case c.Rule == o.Rule && c.Route == o.Route:
+		return true
+	}
+	add, was := *c, *o
+	add.Add, was.Add = true, true
+	a, errA := add.request(0)
+	b, errB := was.request(0)
+	if errA != nil || errB != nil {
+		return c.String() == o.String()
+	}
+	return bytes.Equal(a, b)
+}
+
+// bare is an address without what the kernel does not know of.
+func (a Address) bare() Address {
+	a.Dev, a.NoTrack, a.UseVMAC, a.TrackGroup = "", false, false, ""
+	return a
 }
 
 // Tracked reports whether the loss of what is added counts.
