@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -94,7 +93,7 @@ func loadCertificate(s *SSLConfig) (tls.Certificate, error) {
 	return cert, nil
 }
 
-// decrypt opens a private key in the old PEM encryption (RFC 1423), the one that a password in the configuration is used with.
+// decrypt opens a private key with a password: in PKCS #8 or in the old PEM encryption (RFC 1423).
 func decrypt(b []byte, password string) ([]byte, error) {
 	for rest := b; ; {
 		var p *pem.Block
@@ -110,7 +109,11 @@ func decrypt(b []byte, password string) ([]byte, error) {
 			return pem.EncodeToMemory(&pem.Block{Type: p.Type, Bytes: der}), nil
 		}
 		if p.Type == "ENCRYPTED PRIVATE KEY" {
-			return nil, errors.New("PKCS #8 encryption is not supported; convert it with: openssl rsa -traditional")
+			der, err := decryptPKCS8(p.Bytes, []byte(password))
+			if err != nil {
+				return nil, err
+			}
+			return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,12 +9,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -226,4 +230,86 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLockedKeysOfOpenSSL opens what openssl writes, in every encryption it offers for a key file.
+func TestLockedKeysOfOpenSSL(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("needs openssl: apt-get install openssl")
+	}
+	dir := t.TempDir()
+	plainKey := filepath.Join(dir, "key")
+	der, err := x509.MarshalPKCS8PrivateKey(certificate(t, "x", time.Now(), false).PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(plainKey, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args string
+		want string // of the error; empty: it opens
+	}{
+		"as it does today":    {"", ""},
+		"AES-128":             {"-v2 aes-128-cbc", ""},
+		"AES-192, SHA-1":      {"-v2 aes-192-cbc -v2prf hmacWithSHA1", ""},
+		"AES-256, SHA-512":    {"-v2 aes-256-cbc -v2prf hmacWithSHA512", ""},
+		"triple DES, SHA-384": {"-v2 des3 -v2prf hmacWithSHA384", ""},
+		"one iteration only":  {"-iter 1", ""},
+		"a cipher of its own": {"-v2 camellia-128-cbc", "cipher 1.2.392.200011.61.1.1.1.2 is not known"},
+		"scrypt":              {"-scrypt", "only PBKDF2"},
+		"PKCS #5 version 1":   {"-v1 PBE-SHA1-3DES", "too old"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			locked := filepath.Join(t.TempDir(), "locked")
+			args := append([]string{"pkcs8", "-topk8", "-in", plainKey, "-out", locked, "-passout", "pass:se cret"}, strings.Fields(c.args)...)
+			if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
+				t.Skipf("openssl: %v: %s", err, out)
+			}
+			b, err := os.ReadFile(locked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open, err := decrypt(b, "se cret")
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, _ := pem.Decode(open); p == nil || !bytes.Equal(p.Bytes, der) {
+				t.Errorf("another key:\n%s", open)
+			}
+			if _, err := decrypt(b, "wrong"); err != errWrongPassword {
+				t.Errorf("with a wrong password: %v", err)
+			}
+		})
+	}
+}
+
+func FuzzLockedKey(f *testing.F) {
+	for _, s := range []string{
+		// openssl pkcs8 -topk8 -iter 1 -v2 aes-128-cbc -passout pass:x
+		"30819a305606092a864886f70d01050d3049302806092a864886f70d01050c301b040813d962b10617612f020101300c06082a864886f70d02090500301d0609" +
+			"6086480165030401020410d8656194a238b6a07bc0880b88db21a20440fb0e4e5020b48446990a01bfecb1f47fdef250e92333558d83e3b4da52455ec3e93b" +
+			"3f400f9d9ca93b6847490bd1108c0a8057b148ba913e10e4ebece665655d",
+		"3000", "",
+	} {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 2000 || bytes.Contains(b, []byte{0x02, 0x03}) { // hundreds of thousands of iterations take their time
+			return
+		}
+		if key, err := decryptPKCS8(b, []byte("x")); err == nil && !isPrivateKey(key) {
+			t.Errorf("%x is no key", key)
+		}
+	})
 }
