@@ -24,6 +24,9 @@ var tools = map[string][2]string{
 	"dhcpd":      {"dhcpd", "isc-dhcp-server"},
 	"ip":         {"ip", "iproute2"},
 	"nft-tool":   {"nft", "nftables"},
+	"nginx":      {"nginx", "nginx"},
+	"smtpd":      {"smtpd", "opensmtpd"},
+	"unbound":    {"unbound", "unbound"},
 }
 
 var (
