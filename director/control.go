@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"releve/healthcheck"
 	"releve/ipvs"
@@ -73,45 +74,118 @@ func (d *Director) setLocal(ctx context.Context, addrs []netip.Addr) {
 	}
 }
 
-// control sets timeouts and sync daemons where they differ from those of the configuration before; old is nil at the start.
-func (d *Director) control(ctx context.Context, old *Config) {
-	if d.cfg.Timeouts != (ipvs.Timeouts{}) && (old == nil || old.Timeouts != d.cfg.Timeouts) {
-		before, err := d.opt.Plane.SetTimeouts(ctx, d.cfg.Timeouts)
-		switch {
-		case err != nil:
-			d.log.Error("Cannot set the IPVS timeouts", "err", err)
-		case !d.timeset:
-			d.timeouts, d.timeset = before, true
-		}
-	} else if d.cfg.Timeouts == (ipvs.Timeouts{}) {
-		d.restoreTimeouts(ctx)
+// troubles are settings beside the table that could not be made: what, and why.
+type troubles map[string]string
+
+func (t troubles) list() []string {
+	var out []string
+	for what, why := range t {
+		out = append(out, what+": "+why)
 	}
-	var was, now *ipvs.SyncDaemon
-	if old != nil {
-		was = old.SyncDaemon
-	}
-	now = d.cfg.SyncDaemon
+	slices.Sort(out)
+	return out
+}
+
+// settled notes how a setting went: a failure is logged once and tried again with the next comparison of the table.
+func (d *Director) settled(what string, err error) {
+	why, was := d.trouble[what]
 	switch {
-	case was == nil && now == nil, was != nil && now != nil && *was == *now:
+	case err != nil:
+		d.dirty = true
+		if why != err.Error() {
+			if d.trouble == nil {
+				d.trouble = troubles{}
+			}
+			d.trouble[what] = err.Error()
+			d.log.Error("Cannot set "+what+": "+err.Error(), "err", err)
+		}
+	case was:
+		delete(d.trouble, what)
+		d.log.Info("Set at last: " + what)
+	}
+}
+
+// control sets timeouts and sync daemons where they are not as configured.
+func (d *Director) control(ctx context.Context) {
+	d.setTimeouts(ctx)
+	d.setSync(ctx)
+}
+
+func (d *Director) setTimeouts(ctx context.Context) {
+	const what = "the IPVS timeouts"
+	want := d.cfg.Timeouts
+	if want == (ipvs.Timeouts{}) {
+		d.settled(what, nil)
+		d.restoreTimeouts(ctx)
 		return
 	}
-	d.stopSync(ctx)
-	if now == nil {
+	if d.timeset && d.ours == want {
+		return
+	}
+	before, err := d.opt.Plane.SetTimeouts(ctx, want)
+	d.settled(what, err)
+	if err != nil {
+		return
+	}
+	if !d.timeset {
+		d.timeouts, d.timeset = before, true
+	}
+	d.ours = want
+}
+
+// setSync runs the sync daemons of lvs_sync_daemon without an instance: both all the time.
+func (d *Director) setSync(ctx context.Context) {
+	want := d.cfg.SyncDaemon
+	if d.sync != nil && (want == nil || *want != *d.sync) {
+		d.stopSync(ctx)
+	}
+	if want == nil {
 		return
 	}
 	y, ok := d.opt.Plane.(ipvs.Syncer)
 	if !ok {
-		d.log.Warn("lvs_sync_daemon: " + d.opt.Plane.Name() + " cannot synchronise connections - left out")
+		d.tab.once("lvs_sync_daemon: "+d.opt.Plane.Name()+" cannot synchronise connections - left out", "")
 		return
 	}
+	c := *want
+	d.sync = &c
 	for _, role := range []ipvs.SyncRole{ipvs.SyncMaster, ipvs.SyncBackup} {
-		c := *now
-		c.Role = role
-		if err := y.StartSync(ctx, c); err != nil {
-			d.log.Error("Cannot start the IPVS sync daemon", "iface", c.Iface, "role", role, "err", err)
+		if slices.Contains(d.syncs, role) {
 			continue
 		}
-		d.syncs = append(d.syncs, role)
+		c.Role = role
+		err := y.StartSync(ctx, c)
+		d.settled(syncName(role, c.Iface), err)
+		if err == nil {
+			d.syncs = append(d.syncs, role)
+		}
+	}
+}
+
+func syncName(role ipvs.SyncRole, iface string) string {
+	return "the IPVS sync daemon, " + role.String() + " on " + iface
+}
+
+// watchControl looks whether what control and markPackets set is still there and does again what is not.
+func (d *Director) watchControl(ctx context.Context) {
+	if y, ok := d.opt.Plane.(ipvs.Syncer); ok && len(d.syncs) > 0 {
+		running, err := y.SyncState(ctx)
+		if err == nil {
+			d.syncs = slices.DeleteFunc(d.syncs, func(role ipvs.SyncRole) bool {
+				gone := !slices.ContainsFunc(running, func(r ipvs.SyncDaemon) bool { return r.Role == role })
+				if gone {
+					d.log.Warn("IPVS: the " + role.String() + " sync daemon had been stopped from outside - starting it")
+				}
+				return gone
+			})
+		}
+	}
+	d.control(ctx)
+	if d.opt.Marks != nil && len(d.marks) > 0 {
+		d.markPackets(ctx)
+	}
+	if len(d.trouble) > 0 {
+		d.dirty = true
 	}
 }
 
@@ -124,7 +198,12 @@ func (d *Director) stopSync(ctx context.Context) {
 	for _, role := range d.syncs {
 		errs = append(errs, y.StopSync(ctx, role))
 	}
-	d.syncs = nil
+	if d.sync != nil {
+		for _, role := range []ipvs.SyncRole{ipvs.SyncMaster, ipvs.SyncBackup} {
+			delete(d.trouble, syncName(role, d.sync.Iface))
+		}
+	}
+	d.syncs, d.sync = nil, nil
 	if err := errors.Join(errs...); err != nil {
 		d.log.Error("Cannot stop the IPVS sync daemon", "err", err)
 	}

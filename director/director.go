@@ -39,6 +39,8 @@ type Options struct {
 // had set up (ipvs/mark).
 type Marker interface {
 	Set(context.Context, ipvs.MarkTable, []ipvs.MarkTarget) error
+	// Intact looks whether what the last Set made is still there.
+	Intact(context.Context) (bool, error)
 }
 
 // Times of the director.
@@ -70,8 +72,11 @@ type Director struct {
 	local    map[netip.Addr]struct{} // nil: not known, ha_suspend does nothing
 	marks    map[string]uint32       // by identity of the virtual server
 	timeouts ipvs.Timeouts           // what was there before ours
+	ours     ipvs.Timeouts           // in force, if timeset
 	timeset  bool
+	sync     *ipvs.SyncDaemon // the one that syncs are roles of
 	syncs    []ipvs.SyncRole
+	trouble  troubles
 	retryIn  time.Duration
 	dirty    bool
 	readCost time.Duration
@@ -256,7 +261,7 @@ func (d *Director) start(ctx context.Context) error {
 	d.commit(ctx, d.tab.difference())
 	d.tell(post)
 	d.markPackets(ctx)
-	d.control(ctx, nil)
+	d.control(ctx)
 	d.check(ctx)
 	return nil
 }
@@ -268,8 +273,10 @@ func (d *Director) build(cfg *Config) {
 	d.byID = make(map[string]checkRef, len(d.byID))
 	o := poolOptions{rsInitNotifies: cfg.RSInitNotifies, noCheckerMails: cfg.NoCheckerMails}
 	d.assignMarks(cfg)
+	now := time.Now()
 	for _, vs := range cfg.VirtualServers {
 		p := newPool(vs, o)
+		p.now = now
 		p.mark = d.marks[p.identity()]
 		d.pools = append(d.pools, p)
 		for i, m := range p.rs {
@@ -444,6 +451,7 @@ func (d *Director) repair(ctx context.Context) {
 	d.dirty = false
 	clear(d.tab.unsure)
 	d.commit(ctx, ops)
+	d.watchControl(ctx)
 }
 
 // reload goes over to cfg.
@@ -451,7 +459,7 @@ func (d *Director) reload(ctx context.Context, cfg *Config) error {
 	if cfg == nil {
 		return errors.New("director: no configuration")
 	}
-	old, oldCfg := d.pools, d.cfg
+	old := d.pools
 	byName := make(map[string]*pool, len(old))
 	for _, p := range old {
 		byName[p.identity()] = p
@@ -481,7 +489,7 @@ func (d *Director) reload(ctx context.Context, cfg *Config) error {
 	d.tell(gone)
 	d.tell(post)
 	d.markPackets(ctx)
-	d.control(ctx, oldCfg)
+	d.control(ctx)
 	d.check(ctx)
 	return nil
 }

@@ -420,6 +420,8 @@ func (*countPlane) SetTimeouts(_ context.Context, t ipvs.Timeouts) (ipvs.Timeout
 // markBook remembers what it was asked to mark.
 type markBook struct{ targets []ipvs.MarkTarget }
 
+func (m *markBook) Intact(context.Context) (bool, error) { return true, nil }
+
 func (m *markBook) Set(_ context.Context, _ ipvs.MarkTable, t []ipvs.MarkTarget) error {
 	m.targets = t
 	return nil

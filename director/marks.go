@@ -70,7 +70,9 @@ func (d *Director) markPackets(ctx context.Context) {
 			targets = append(targets, ipvs.MarkTarget{Protocol: p.vs.Key.Protocol, First: m.First.Unmap(), Last: m.Last.Unmap(), Port: m.Port, Mark: p.mark})
 		}
 	}
-	if err := d.opt.Marks.Set(ctx, d.markTable(), targets); err != nil {
-		d.log.Error("Cannot set the marks of virtual server groups: "+err.Error(), "err", err)
+	if ok, err := d.opt.Marks.Intact(ctx); err == nil && !ok {
+		d.log.Warn("nftables: the marks of virtual server groups had been changed from outside - restoring them")
+		d.repairs++
 	}
+	d.settled("the marks of virtual server groups", d.opt.Marks.Set(ctx, d.markTable(), targets))
 }

@@ -136,6 +136,8 @@ type markScribe struct {
 	was, is map[ipvs.MarkTarget]bool
 }
 
+func (m *markScribe) Intact(context.Context) (bool, error) { return true, nil }
+
 func (m *markScribe) Set(_ context.Context, _ ipvs.MarkTable, targets []ipvs.MarkTarget) error {
 	for _, t := range targets {
 		m.is[t] = true
@@ -182,7 +184,7 @@ func (d *Director) plan(ctx context.Context, cfg *Config) *Plan {
 // understudy is a copy of everything that a reload changes; what stays the same is shared.
 func (d *Director) understudy(plane *scribe) *Director {
 	u := &Director{opt: d.opt, log: slog.New(slog.DiscardHandler), cfg: d.cfg, checked: d.checked, local: d.local, marks: d.marks, timeouts: d.timeouts,
-		timeset: d.timeset, syncs: slices.Clone(d.syncs), started: d.started, byID: d.byID}
+		timeset: d.timeset, ours: d.ours, sync: d.sync, syncs: slices.Clone(d.syncs), started: d.started, byID: d.byID}
 	u.opt.Plane = plane
 	if _, ok := d.opt.Plane.(ipvs.Syncer); ok {
 		u.opt.Plane = syncScribe{plane}

@@ -2,6 +2,7 @@ package director
 
 import (
 	"fmt"
+	"time"
 
 	"releve/healthcheck"
 	"releve/ipvs"
@@ -24,6 +25,8 @@ type pool struct {
 	sorry bool
 	// suspended is set while ha_suspend keeps the checkers quiet.
 	suspended bool
+	// now is the time of the event at hand, set by the owner or taken from the verdict; since is when the quorum was gained or lost last.
+	now, since time.Time
 }
 
 // poolOptions are the global settings that matter to a pool.
@@ -42,6 +45,8 @@ type member struct {
 	weight int
 	// told is set once notify_up or notify_down ran for the server.
 	told bool
+	// since is when the server went up or down, or was first seen.
+	since time.Time
 }
 
 // action is one thing to do. Exactly one of the three is set.
@@ -124,6 +129,10 @@ func (p *pool) liveWeight() int {
 
 // start is the beginning of a new virtual server: at the start of the daemon or added by a reload.
 func (p *pool) start() []action {
+	p.since = p.now
+	for _, m := range p.rs {
+		m.since = p.now
+	}
 	out := []action{p.table()}
 	if p.opt.rsInitNotifies {
 		for _, m := range p.rs {
@@ -139,6 +148,7 @@ func (p *pool) start() []action {
 func (p *pool) result(i, j int, r healthcheck.Result) []action {
 	m := p.rs[i]
 	c := m.checks[j]
+	p.now = r.At
 	first := !c.ran
 	was := c.up
 	c.ran, c.up, c.reason, c.at, c.latency = true, r.Up, r.Reason, r.At, r.Latency
@@ -189,7 +199,7 @@ func tellsFirstFailure(t healthcheck.Type) bool {
 }
 
 func (p *pool) serverUp(m *member, reason string) []action {
-	m.alive = true
+	m.alive, m.since = true, p.now
 	format := "Adding service %s to VS %s"
 	if m.cfg.Inhibit {
 		format = "Enabling service %s of VS %s"
@@ -203,7 +213,7 @@ func (p *pool) serverUp(m *member, reason string) []action {
 }
 
 func (p *pool) serverDown(m *member, reason string) []action {
-	m.alive = false
+	m.alive, m.since = false, p.now
 	format := "Removing service %s from VS %s"
 	if m.cfg.Inhibit {
 		format = "Disabling service %s of VS %s"
@@ -223,7 +233,7 @@ func (p *pool) quorum(starting bool) []action {
 	s := p.vs.Sorry
 	switch {
 	case !p.up && n >= q+h && n > 0:
-		p.up = true
+		p.up, p.since = true, p.now
 		out := []action{p.vsLog("Gained quorum %d+%d=%d <= %d for VS %s", q, h, q+h, n, p.vs.Name)}
 		if p.sorry {
 			word := "Removing"
@@ -242,7 +252,7 @@ func (p *pool) quorum(starting bool) []action {
 		return append(out, p.vsEvent(true, quorumBody(word, q, h, n)))
 
 	case p.up && (n == 0 || n < q-h), starting && !p.up && s != nil && !p.sorry:
-		p.up = false
+		p.up, p.since = false, p.now
 		word := "Lost quorum"
 		if starting {
 			word = "Starting with quorum down"
@@ -336,7 +346,7 @@ func (p *pool) leave(why string, tell bool) []action {
 // changed. A failed server stays failed until a checker says otherwise, a live one does not flap; only a server that is new
 // starts as its alpha says.
 func (p *pool) reload(old *pool) []action {
-	p.up, p.sorry, p.suspended = old.up, old.sorry, old.suspended
+	p.up, p.sorry, p.suspended, p.since = old.up, old.sorry, old.suspended, old.since
 	if p.vs.Sorry == nil {
 		p.sorry = false
 	}
@@ -344,6 +354,7 @@ func (p *pool) reload(old *pool) []action {
 	kept := map[*member]bool{}
 	for _, m := range p.rs {
 		o := old.find(m)
+		m.since = p.now
 		if o == nil {
 			if p.opt.rsInitNotifies && m.alive {
 				gone = append(gone, p.rsEvent(m, true, ""))
@@ -382,7 +393,7 @@ func (p *pool) find(m *member) *member {
 
 // carry takes the verdicts of the same checkers of o. Checkers that are new or changed begin with what the server was.
 func (m *member) carry(o *member) {
-	m.told = o.told
+	m.told, m.since = o.told, o.since
 	used := make([]bool, len(o.checks))
 	match := func(c *checkState, ok func(a, b *healthcheck.Config) bool) bool {
 		for k, oc := range o.checks {

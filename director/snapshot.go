@@ -1,7 +1,6 @@
 package director
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -15,8 +14,10 @@ type Snapshot struct {
 	Plane          string
 	Config         *Config
 	VirtualServers []VirtualServerStatus
-	// NotInPlace lists what the data plane refused, in words with the reason.
+	// NotInPlace lists what the data plane refused and what else does not work, in words with the reason; Missing and Trouble are its halves.
 	NotInPlace []string
+	Missing    []Missing
+	Trouble    []string
 	// Limits lists what the data plane cannot do of the configuration.
 	Limits []string
 	// Repairs counts services that had been changed from outside and were restored.
@@ -29,6 +30,8 @@ type VirtualServerStatus struct {
 	// Services are the entries of the table that it stands for, with their wanted destinations.
 	Services []ipvs.Service
 	QuorumUp bool
+	// Since is when the quorum was gained or lost, or when the virtual server began.
+	Since time.Time
 	// SorryUp says that the sorry server stands in.
 	SorryUp bool
 	// Suspended says that ha_suspend keeps the checkers quiet.
@@ -41,6 +44,8 @@ type VirtualServerStatus struct {
 type RealServerStatus struct {
 	Config *RealServer
 	Alive  bool
+	// Since is when it went up or down, or was first seen.
+	Since time.Time
 	// InTable says that it is (or should be) in the table, be it with weight 0.
 	InTable bool
 	// Weight is the effective weight: configured plus dynamic.
@@ -66,14 +71,14 @@ type CheckerStatus struct {
 
 func (d *Director) snapshot() *Snapshot {
 	s := &Snapshot{At: time.Now(), Started: d.started, Plane: d.opt.Plane.Name(), Config: d.cfg, Repairs: d.repairs}
-	for k, why := range d.tab.failures {
-		name := keyString(k.service)
-		if k.dest.Addr.IsValid() {
-			name = netip.AddrPortFrom(k.dest.Addr, k.dest.Port).String() + " of " + name
-		}
-		s.NotInPlace = append(s.NotInPlace, name+": "+why)
+	s.Missing, s.Trouble = d.tab.missing(), d.trouble.list()
+	if d.tab.readErr != "" {
+		s.Trouble = append(s.Trouble, "the table cannot be read: "+d.tab.readErr)
 	}
-	slices.Sort(s.NotInPlace)
+	for i := range s.Missing {
+		s.NotInPlace = append(s.NotInPlace, s.Missing[i].String())
+	}
+	s.NotInPlace = append(s.NotInPlace, s.Trouble...)
 	for text := range d.tab.said {
 		s.Limits = append(s.Limits, text)
 	}
@@ -85,14 +90,15 @@ func (d *Director) snapshot() *Snapshot {
 }
 
 func (p *pool) status(services []*service) VirtualServerStatus {
-	v := VirtualServerStatus{Config: p.vs, QuorumUp: p.up, SorryUp: p.sorry, Suspended: p.suspended, LiveWeight: p.liveWeight()}
+	v := VirtualServerStatus{Config: p.vs, QuorumUp: p.up, Since: p.since, SorryUp: p.sorry, Suspended: p.suspended,
+		LiveWeight: p.liveWeight()}
 	for _, s := range services {
 		if s.want != nil {
 			v.Services = append(v.Services, *s.want)
 		}
 	}
 	for _, m := range p.rs {
-		r := RealServerStatus{Config: m.cfg, Alive: m.alive, InTable: m.alive && !p.sorry || m.cfg.Inhibit, Weight: m.weight, FailedCheckers: m.failed}
+		r := RealServerStatus{Config: m.cfg, Alive: m.alive, Since: m.since, InTable: m.alive && !p.sorry || m.cfg.Inhibit, Weight: m.weight, FailedCheckers: m.failed}
 		for _, c := range m.checks {
 			r.Checkers = append(r.Checkers, CheckerStatus{ID: c.cfg.ID, Up: c.up, Ran: c.ran, Reason: c.reason, Weight: c.diff, Absolute: c.absolute, At: c.at,
 				Latency: c.latency, Changes: c.changes})

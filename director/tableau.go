@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"syscall"
+	"time"
 
 	"releve/ipvs"
 )
@@ -30,9 +31,17 @@ type tableau struct {
 	// known is the belief at the time of the last read, to tell a stranger's change from ours.
 	known map[ipvs.ServiceKey]*ipvs.Service
 
-	said     map[string]bool // warnings given once
-	failures map[failKey]string
+	said     map[string]bool // warnings about the present services
+	saidOnce map[string]bool // warnings about those before them: not given again
+	failures map[failKey]failure
 	readErr  string
+}
+
+// failure is a write that the plane refuses.
+type failure struct {
+	text  string
+	since time.Time
+	tries int
 }
 
 type failKey struct {
@@ -50,12 +59,13 @@ type service struct {
 
 func newTableau(log *slog.Logger, plane ipvs.Plane) *tableau {
 	return &tableau{log: log, plane: plane, have: map[ipvs.ServiceKey]*ipvs.Service{}, unsure: map[ipvs.ServiceKey]bool{},
-		said: map[string]bool{}, failures: map[failKey]string{}}
+		said: map[string]bool{}, failures: map[failKey]failure{}}
 }
 
 // setServices replaces the list of services; what is believed to be there stays.
 func (t *tableau) setServices(pools []*pool) {
 	t.order = nil
+	t.saidOnce, t.said = t.said, map[string]bool{}
 	t.byKey = make(map[ipvs.ServiceKey]*service, len(pools))
 	t.of = make(map[*pool][]*service, len(pools))
 	for _, p := range pools {
@@ -104,10 +114,10 @@ func (t *tableau) allowed(s *service) bool {
 }
 
 func (t *tableau) once(text, vs string) {
-	if !t.said[text] {
-		t.said[text] = true
+	if !t.said[text] && !t.saidOnce[text] {
 		t.log.Warn(text, "vs", vs)
 	}
+	t.said[text] = true
 }
 
 // expand gives the services of a virtual server: one, or one for each address and mark of its group. A mark, if not zero, stands for all
@@ -338,18 +348,23 @@ func (t *tableau) apply(ctx context.Context, ops []ipvs.Op) (failed bool) {
 		bad[k] = true
 		t.unsure[k.service] = true
 		t.disbelieve(e.Op)
-		text := e.Err.Error()
-		if t.failures[k] != text {
-			t.failures[k] = text
+		f := t.failures[k]
+		if f.tries == 0 {
+			f.since = time.Now()
+		}
+		f.tries++
+		if text := e.Err.Error(); f.text != text {
+			f.text = text
 			t.log.Error("IPVS: cannot "+e.Error(), "err", e.Err)
 		}
+		t.failures[k] = f
 	}
 	if len(t.failures) == 0 {
 		return failed
 	}
 	for _, op := range ops {
 		k := failKey{op.Service.ServiceKey, op.Dest.DestKey}
-		if t.failures[k] != "" && !bad[k] {
+		if _, failed := t.failures[k]; failed && !bad[k] {
 			delete(t.failures, k)
 			t.log.Info("IPVS: done at last: " + op.String())
 		}

@@ -18,6 +18,7 @@ type (
 		OnePacket   bool       `json:"one_packet,omitempty"`
 		Stats       jsonStats  `json:"stats"`
 		Dests       []jsonDest `json:"destinations"`
+		Health      any        `json:"health,omitempty"`
 	}
 	jsonDest struct {
 		Address  string    `json:"address"`
@@ -31,6 +32,7 @@ type (
 		Inactive uint32    `json:"inactive"`
 		Persist  uint32    `json:"persistent"`
 		Stats    jsonStats `json:"stats"`
+		Health   any       `json:"health,omitempty"`
 	}
 	jsonStats struct {
 		Conns    uint64 `json:"connections"`
@@ -47,11 +49,25 @@ type (
 )
 
 // MarshalJSON writes the services as an array, sorted as List does it.
-func (t Table) MarshalJSON() ([]byte, error) {
+func (t Table) MarshalJSON() ([]byte, error) { return json.Marshal(Annotated{Table: t}) }
+
+// Annotated is a table whose JSON has under "health" what is known of each entry beside what is in the table.
+type Annotated struct {
+	Table
+	// Health gives it for a service (d is nil) and a destination, nil for nothing.
+	Health func(s *Service, d *Dest) any
+}
+
+// MarshalJSON writes the services as Table does.
+func (t Annotated) MarshalJSON() ([]byte, error) {
+	health := t.Health
+	if health == nil {
+		health = func(*Service, *Dest) any { return nil }
+	}
 	services := []jsonService{}
-	for _, s := range t.Sorted().Services {
+	for _, s := range t.Table.Sorted().Services {
 		j := jsonService{FWMark: s.FWMark, Family: "ipv4", Scheduler: s.Scheduler, SchedFlags: s.SchedFlags(), OnePacket: s.Flags&OnePacket != 0,
-			Stats: jsonStats(s.Stats), Dests: []jsonDest{}}
+			Stats: jsonStats(s.Stats), Dests: []jsonDest{}, Health: health(&s, nil)}
 		if s.Family == IPv6 {
 			j.Family = "ipv6"
 		}
@@ -61,9 +77,10 @@ func (t Table) MarshalJSON() ([]byte, error) {
 		if s.Flags&Persistent != 0 {
 			j.Persistence, j.Granularity, j.Engine = s.Seconds(), s.Prefix(), s.Engine
 		}
-		for _, d := range s.Dests {
+		for i := range s.Dests {
+			d := &s.Dests[i]
 			jd := jsonDest{Address: d.Addr.String(), Port: d.Port, Forward: d.Forward.lower(), Weight: d.Weight, Upper: d.Upper, Lower: d.Lower,
-				Active: d.Active, Inactive: d.Inactive, Persist: d.Persist, Stats: jsonStats(d.Stats)}
+				Active: d.Active, Inactive: d.Inactive, Persist: d.Persist, Stats: jsonStats(d.Stats), Health: health(&s, d)}
 			if d.Forward == TUN {
 				jd.Tunnel = d.tunnel()
 			}

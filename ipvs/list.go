@@ -36,6 +36,8 @@ type ListOptions struct {
 	Exact bool // counters are written out also above 99,999,999, not as thousands, millions ...
 	// Note, when not nil, is asked for a remark on each service (d is nil) and destination, put at the end of its line; empty: none.
 	Note func(s *Service, d *Dest) string
+	// More, when not nil, is asked for lines below the last destination of each service.
+	More func(s *Service) []string
 }
 
 // List writes the table as `ipvsadm -Ln` does below its first line, services and destinations sorted.
@@ -93,6 +95,11 @@ func List(w io.Writer, t Table, o ListOptions) error {
 				fmt.Fprintf(b, " %-7s %-6d %-10d %-10d", d.Forward, d.Weight, d.Active, d.Inactive)
 			}
 			fmt.Fprintln(b, note(s, d))
+		}
+		if o.More != nil {
+			for _, line := range o.More(s) {
+				fmt.Fprintln(b, line)
+			}
 		}
 	}
 	return b.Flush()

@@ -194,6 +194,8 @@ func (p *parent) childSaid(ev childMessage) {
 		}
 	case kindServers:
 		p.pass(partVRRP, ev.m, ev.file)
+	case kindHealth:
+		p.healthGiven(ev)
 	case kindStates:
 		if c.states == nil {
 			c.states = map[string]string{}
@@ -255,6 +257,9 @@ func (p *parent) childExited(ev childExit) {
 // missed settles what waits for an answer of a child that is gone.
 func (p *parent) missed(c *child, how string) {
 	died := fmt.Sprintf("the %s process died (%s)", c.name, how)
+	if c.part == partChecker {
+		p.healthMissed(died)
+	}
 	for _, a := range p.plans {
 		if a.pending[c.part] {
 			p.planned(a, c.part, nil, died)

@@ -13,7 +13,7 @@ import (
 
 // request is what a client of the control socket wants: one JSON object, answered by one.
 type request struct {
-	Command string `json:"command"` // reload, status, plan
+	Command string `json:"command"` // reload, status, plan, lvs
 	// File is what to plan; empty: the daemon's own configuration file.
 	File string `json:"file,omitempty"`
 }
@@ -28,6 +28,8 @@ type Answer struct {
 	Status     *Status  `json:"status,omitempty"`
 	// Plan is what would change, or what a reload has changed.
 	Plan *Plan `json:"plan,omitempty"`
+	// LVS is how the virtual servers are, a director.Health.
+	LVS json.RawMessage `json:"lvs,omitempty"`
 }
 
 // Status is how a daemon is doing, as its parent knows it.
@@ -186,6 +188,8 @@ func (p *parent) answer(r request, reply chan<- Answer) {
 		reply <- Answer{OK: true, Status: p.report()}
 	case "plan":
 		p.planFor(r, reply)
+	case "lvs":
+		p.healthFor(reply)
 	case "reload":
 		if p.stopping {
 			reply <- Answer{Text: "the daemon is stopping"}

@@ -6,20 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"releve/director"
 	"releve/ipvs"
 	"releve/ipvs/kernel"
 	"releve/ipvs/nft"
+	"releve/supervisor"
 )
 
 const lvsUsage = `Usage: releve lvs [OPTIONS]
 Shows the virtual and real servers that are in place, as ipvsadm -Ln does: those of the kernel's IPVS or, where the kernel has
-none, those that releve keeps in nftables.
+none, those that releve keeps in nftables. Where the daemon answers, its knowledge is joined in: whether the quorum is up, which
+servers are down, since when and by which check, and what should be in the table but is not.
 
 `
 
@@ -37,7 +41,9 @@ var lvsCommand = subcommand{"lvs", "show the virtual and real servers in place, 
 type lvsOptions struct {
 	list                          ipvs.ListOptions
 	json, save, daemons, timeouts bool
-	plane, netns                  string
+	plane, netns, pid             string
+	bare                          bool
+	health                        *director.Health // nil: the table alone
 }
 
 func parseLVS(args []string) (o lvsOptions, flags *pflag.FlagSet, help bool, err error) {
@@ -58,6 +64,8 @@ func parseLVS(args []string) (o lvsOptions, flags *pflag.FlagSet, help bool, err
 	flags.BoolVar(&o.timeouts, "timeout", false, "the connection timeouts instead")
 	flags.StringVar(&o.plane, "plane", "auto", "ipvs, nftables, or auto: ipvs where the kernel has it")
 	flags.StringVar(&o.netns, "netns", "", "network namespace, by name or path")
+	flags.StringVarP(&o.pid, "pid", "p", "", "pid file of the daemon to ask (default: where a daemon is found)")
+	flags.BoolVar(&o.bare, "bare", false, "the table alone, as ipvsadm shows it")
 	flags.BoolVarP(&help, "help", "h", false, "this text")
 	if err = flags.Parse(args); err != nil || help {
 		return o, flags, help, err
@@ -98,6 +106,7 @@ func runLVS(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, lvsUsage, flags.FlagUsages(), lvsMore)
 		return 0
 	}
+	o.ask(stderr)
 	plane, err := openLVS(o.plane, o.netns)
 	if err == nil {
 		defer plane.Close()
@@ -110,6 +119,36 @@ func runLVS(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	return 0
+}
+
+// ask gets the daemon's word where it belongs to what is to be shown, and shows the data plane that the daemon drives.
+func (o *lvsOptions) ask(stderr io.Writer) {
+	if o.bare || o.save || o.daemons || o.timeouts || o.netns != "" && o.pid == "" {
+		return
+	}
+	pid := pidFileOr(o.pid)
+	if o.pid == "" && !exists(supervisor.SocketPath(pid)) {
+		return // no daemon runs: the table is all there is
+	}
+	h, err := supervisor.AskHealth(pid)
+	if err != nil {
+		fmt.Fprintf(stderr, "releve lvs: the table alone: %v\n", err)
+		return
+	}
+	o.health = h
+	if o.plane == "auto" {
+		o.plane = h.Plane
+	}
+	if o.netns == "" {
+		o.netns = h.NetNamespace
+	}
+	if o.netns == "" {
+		path := fmt.Sprintf("/proc/%d/ns/net", h.Pid)
+		theirs, err := os.Readlink(path)
+		if mine, mineErr := os.Readlink("/proc/self/ns/net"); err == nil && mineErr == nil && mine != theirs {
+			o.netns = path
+		}
+	}
 }
 
 func openLVS(name, netns string) (ipvs.Plane, error) {
@@ -141,19 +180,33 @@ func showLVS(ctx context.Context, w io.Writer, p ipvs.Plane, o lvsOptions) error
 	if err != nil {
 		return err
 	}
+	var j *joined
+	if o.health != nil {
+		j = join(o.health)
+		o.list.Note, o.list.More = j.note, j.more
+	}
 	switch {
 	case o.json:
+		out := struct {
+			Plane    string         `json:"plane"`
+			Services ipvs.Annotated `json:"services"`
+			Health   *jsonHealth    `json:"health,omitempty"`
+		}{Plane: p.Name(), Services: ipvs.Annotated{Table: t}}
+		if j != nil {
+			out.Services.Health, out.Health = j.annotate, j.json(t)
+		}
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		return enc.Encode(struct {
-			Plane    string     `json:"plane"`
-			Services ipvs.Table `json:"services"`
-		}{p.Name(), t})
+		return enc.Encode(out)
 	case o.save:
 		_, err = io.WriteString(w, t.Sorted().String())
 		return err
 	}
-	return ipvs.List(w, t, o.list)
+	if err := ipvs.List(w, t, o.list); err != nil || j == nil {
+		return err
+	}
+	j.tail(w, t)
+	return nil
 }
 
 func showDaemons(ctx context.Context, w io.Writer, p ipvs.Plane) error {

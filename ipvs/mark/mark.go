@@ -4,6 +4,7 @@ package mark
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -26,6 +27,8 @@ type Marker struct {
 	last []ipvs.MarkTarget
 	set  ipvs.MarkTable
 	done bool
+	// rules are how many each family's chain was given.
+	rules map[nftables.TableFamily]int
 }
 
 // Set makes packets to the targets carry their marks and replaces, in one transaction, what the table held. Without targets the table is
@@ -50,6 +53,7 @@ func (m *Marker) Set(_ context.Context, t ipvs.MarkTable, targets []ipvs.MarkTar
 	if err := remove(c, t.Name); err != nil {
 		return err
 	}
+	rules := map[nftables.TableFamily]int{}
 	for _, f := range []struct {
 		family nftables.TableFamily
 		v6     bool
@@ -63,16 +67,46 @@ func (m *Marker) Set(_ context.Context, t ipvs.MarkTable, targets []ipvs.MarkTar
 		if len(mine) == 0 {
 			continue
 		}
-		if err := table(c, f.family, t, mine); err != nil {
+		if rules[f.family], err = table(c, f.family, t, mine); err != nil {
 			return fmt.Errorf("nftables table %s for marks: %w", t.Name, err)
 		}
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nftables table %s for marks: %w", t.Name, err)
 	}
-	m.last, m.set, m.done = slices.Clone(targets), t, len(targets) > 0
+	m.last, m.set, m.done, m.rules = slices.Clone(targets), t, len(targets) > 0, rules
 	return nil
 }
+
+// Intact reports whether the tables of the last Set are there with their chains and rules. What is not is made again by the next Set.
+func (m *Marker) Intact(context.Context) (bool, error) {
+	if !m.done {
+		return true, nil
+	}
+	c, closeNS, err := m.open()
+	if err != nil {
+		return false, fmt.Errorf("nftables table %s for marks: %w", m.set.Name, err)
+	}
+	defer closeNS()
+	for family, n := range m.rules {
+		if n == 0 {
+			continue
+		}
+		tab := &nftables.Table{Family: family, Name: m.set.Name}
+		found, err := c.GetRules(tab, &nftables.Chain{Name: chainName, Table: tab})
+		switch {
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return false, fmt.Errorf("nftables table %s for marks: %w", m.set.Name, err)
+		case err != nil || len(found) != n:
+			m.last = nil
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// chainName is the chain's name in each table.
+const chainName = "in"
 
 func (m *Marker) open() (*nftables.Conn, func(), error) {
 	if m.NetNamespace == "" {
@@ -112,11 +146,11 @@ var protocols = []struct {
 	name string
 }{{ipvs.TCP, "tcp"}, {ipvs.UDP, "udp"}, {ipvs.SCTP, "sctp"}}
 
-// table adds the table of one family.
-func table(c *nftables.Conn, family nftables.TableFamily, t ipvs.MarkTable, targets []ipvs.MarkTarget) error {
+// table adds the table of one family and counts its rules.
+func table(c *nftables.Conn, family nftables.TableFamily, t ipvs.MarkTable, targets []ipvs.MarkTarget) (rules int, err error) {
 	tab := c.AddTable(&nftables.Table{Family: family, Name: t.Name})
 	policy := nftables.ChainPolicyAccept
-	chain := c.AddChain(&nftables.Chain{Name: "in", Table: tab, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput,
+	chain := c.AddChain(&nftables.Chain{Name: chainName, Table: tab, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput,
 		Priority: nftables.ChainPriorityRef(nftables.ChainPriority(t.Priority)), Policy: &policy})
 	addrType, offset, length := nftables.TypeIPAddr, uint32(16), uint32(4)
 	if family == nftables.TableFamilyIPv6 {
@@ -124,7 +158,7 @@ func table(c *nftables.Conn, family nftables.TableFamily, t ipvs.MarkTable, targ
 	}
 	key, err := nftables.ConcatSetType(addrType, nftables.TypeInetService)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, p := range protocols {
 		var elements []nftables.SetElement
@@ -138,7 +172,7 @@ func table(c *nftables.Conn, family nftables.TableFamily, t ipvs.MarkTable, targ
 		}
 		set := &nftables.Set{Table: tab, Name: p.name + "_map", IsMap: true, Interval: true, Concatenation: true, KeyType: key, DataType: nftables.TypeMark}
 		if err := c.AddSet(set, elements); err != nil {
-			return err
+			return 0, err
 		}
 		reg := uint32(unix.NFT_REG32_00)
 		rule := []expr.Any{
@@ -152,9 +186,10 @@ func table(c *nftables.Conn, family nftables.TableFamily, t ipvs.MarkTable, targ
 		if t.Counters {
 			rule = append(rule, &expr.Counter{})
 		}
+		rules++
 		c.AddRule(&nftables.Rule{Table: tab, Chain: chain, Exprs: append(rule, &expr.Verdict{Kind: expr.VerdictReturn})})
 	}
-	return nil
+	return rules, nil
 }
 
 // element is a range of addresses with a port, 0 for all ports.
