@@ -153,5 +153,16 @@ func (s *Source) Text() string {
 	return b.String()
 }
 
+// Begins reports whether a line begins with the word: whether a block of that name is likely to be there, before anything is parsed.
+func (s *Source) Begins(word string) bool {
+	for i := range s.lines {
+		t := s.lines[i].text
+		if len(t) >= len(word) && t[:len(word)] == word && (len(t) == len(word) || ends[t[len(word)]]) {
+			return true
+		}
+	}
+	return false
+}
+
 // Len is the number of lines.
 func (s *Source) Len() int { return len(s.lines) }

@@ -93,32 +93,20 @@ func (p *parent) startChild(c *child, again bool) {
 }
 
 func (p *parent) spawnChild(c *child, again bool) error {
-	l, theirs, err := newLink()
+	e, err := p.embryoOf(c.part)
 	if err != nil {
-		return err
-	}
-	defer theirs.Close()
-	crash, err := memoryFile(nil)
-	if err != nil {
-		l.close()
-		return err
-	}
-	proc, err := p.spawn.start(p.o.Argv, c.part, append(p.streams(), p.cur.file, theirs, crash), &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM})
-	if err != nil {
-		l.close()
-		crash.Close()
 		return err
 	}
 	c.crash.Close()
-	c.crash = crash
-	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = proc, proc.pid, l, false, -1, time.Now(), p.cur
+	c.crash = e.crash
+	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = e.proc, e.proc.pid, e.link, false, -1, time.Now(), p.cur
 	c.run++
 	p.log.Info(fmt.Sprintf("Starting %s child process, pid=%d", c.name, c.pid))
 	if err := c.pidFile.write(c.pid); err != nil {
 		p.log.Error(err.Error())
 	}
-	go wait(p.events, c, c.run, proc, l)
-	if err := l.send(message{Kind: kindStart, Dir: p.dir, Again: again, Resume: again, Killed: c.pidFile.left && !again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
+	go wait(p.events, c, c.run, e.proc, e.link)
+	if err := e.link.send(message{Kind: kindStart, Dir: p.dir, Again: again, Resume: again, Killed: c.pidFile.left && !again, States: c.states, BFD: p.bfdFor(c)}, nil); err != nil {
 		p.log.Error(fmt.Sprintf("%s process(%d): %v", c.name, c.pid, err))
 	}
 	return nil

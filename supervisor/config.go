@@ -20,18 +20,28 @@ type loaded struct {
 
 // load reads the configuration of the command line once.
 func load(o *Options) *loaded {
+	l := read(o)
+	l.check()
+	return l
+}
+
+// read is the first half of load: the expanded text, and the memory file for the children, who can parse it while we do.
+func read(o *Options) *loaded {
 	l := &loaded{}
-	var found confparse.Diagnostics
-	l.src, found = confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
-	var checked confparse.Diagnostics
-	l.cfg, checked = confparse.Check(l.src, confparse.CheckOptions{})
-	l.diags = append(found, checked...).Sorted(l.src)
+	l.src, l.diags = confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
 	b, err := l.src.MarshalBinary()
 	if err == nil {
 		l.file, err = memoryFile(b)
 	}
 	l.err = err
 	return l
+}
+
+// check is the second half: what the text means.
+func (l *loaded) check() {
+	var checked confparse.Diagnostics
+	l.cfg, checked = confparse.Check(l.src, confparse.CheckOptions{})
+	l.diags = append(l.diags, checked...).Sorted(l.src)
 }
 
 func (l *loaded) close() {

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,19 +15,32 @@ import (
 )
 
 // setLimits allows core dumps if asked for (-m, -M). Children inherit it.
-func setLimits(o *Options, log *slog.Logger) {
+func setLimits(o *Options) error {
 	if !o.CoreDump {
-		return
+		return nil
 	}
+	var errs []error
 	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unlimited); err != nil {
-		log.Warn(fmt.Sprintf("core dumps: %v", err))
+		errs = append(errs, fmt.Errorf("core dumps: %w", err))
 	}
 	if o.CorePattern != "" {
 		if err := os.WriteFile("/proc/sys/kernel/core_pattern", []byte(o.CorePattern), 0); err != nil {
-			log.Warn(fmt.Sprintf("core pattern: %v", err))
+			errs = append(errs, fmt.Errorf("core pattern: %w", err))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// umaskOf is the one of all processes.
+func umaskOf(o *Options, g *confparse.Global) int {
+	switch {
+	case o.HasUmask:
+		return o.Umask
+	case g.HasUmask:
+		return g.Umask
+	}
+	return defaultUmask
 }
 
 // applyProcess asks the kernel to treat this process as the configuration says. What the kernel refuses is said and left.

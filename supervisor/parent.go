@@ -97,6 +97,7 @@ type parent struct {
 	cfg      atomic.Pointer[confparse.Config] // the same for the dumper
 	dumps    *dumper
 	children []*child
+	early    map[string]*embryo  // by part; those that nobody took yet
 	bfd      map[string]bfdState // of the sessions, by name
 	pidFile  *pidFile
 
@@ -130,18 +131,21 @@ type parent struct {
 
 func (p *parent) run() int {
 	cfg, status := p.start()
+	defer p.dropEarly()
 	if status >= 0 {
 		return status
 	}
 	defer p.removePidFiles()
 
 	if g := &cfg.Global; !g.StartupScript.IsZero() {
+		p.dropEarly() // the script may change what they have looked at
 		p.runScript("startup", g.StartupScript)
 	}
 	p.fifos.note(&cfg.Global)
 	for _, c := range p.children {
 		p.startChild(c, false)
 	}
+	p.dropEarly()
 	var err error
 	if p.control, err = openControl(p.socketPath, p.ask); err != nil {
 		p.log.Warn(err.Error())
@@ -162,19 +166,20 @@ func (p *parent) run() int {
 
 // start reads the configuration and takes the pid files. A status of 0 or above ends the program.
 func (p *parent) start() (*confparse.Config, int) {
-	l := load(p.o)
-	g := &l.cfg.Global
-	umask := defaultUmask
-	switch {
-	case p.o.HasUmask:
-		umask = p.o.Umask
-	case g.HasUmask:
-		umask = g.Umask
+	var err error
+	if p.daemon {
+		p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	}
-	syscall.Umask(umask)
+	limits := setLimits(p.o)
+	l := read(p.o)
+	p.conceiveAll(l)
+	l.check()
+	g := &l.cfg.Global
+	syscall.Umask(umaskOf(p.o, g))
 
 	namespace := namespaceOf(p.o, g)
 	if namespace != "" && os.Getenv(envEntered) == "" {
+		p.dropEarly()
 		err := enterNamespace(p.o, namespace, p.daemon)
 		fmt.Fprintf(p.stderr, "%s: %v\n", p.o.Name(), err)
 		return nil, exitFatal
@@ -236,7 +241,9 @@ func (p *parent) start() (*confparse.Config, int) {
 		{part: partChecker, name: "Healthcheck", pidPath: pp.checkers},
 		{part: partBFD, name: "BFD", pidPath: pp.bfd},
 	}
-	setLimits(p.o, p.log)
+	if limits != nil {
+		p.log.Warn(limits.Error())
+	}
 	applyProcess(&g.Main, p.log)
 	if g.Main.Name != "" {
 		setComm(g.Main.Name)
@@ -244,9 +251,8 @@ func (p *parent) start() (*confparse.Config, int) {
 	p.schedule.configure(g)
 	p.socketPath = SocketPath(pp.main)
 	if p.daemon {
-		p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
-		if err == nil {
-			err = os.Chdir("/")
+		if err = os.Chdir("/"); p.null == nil {
+			err = fmt.Errorf("%s cannot be opened", os.DevNull)
 		}
 		if err != nil {
 			p.fatal(err.Error())

@@ -98,6 +98,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	if err != nil { // the parent is gone before we have done anything
 		return exitOK
 	}
+	syscall.Umask(umaskOf(o, &cfg.Global))
 	proc := processOf(&cfg.Global, what)
 	if name := processName(o, &cfg.Global, what); name != "" {
 		setComm(name)
@@ -106,6 +107,9 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	catchCrash()
 	c := &childProcess{link: l, log: lg.Slog(), sigs: sigs, what: what, servers: make(chan serversAnswer, 4)}
 	defer lg.Close(200 * time.Millisecond)
+	inherited := cfg.Global.Main // but it may have been started before the parent had it
+	inherited.NoSwap = false     // which nobody inherits
+	applyProcess(&inherited, slog.New(slog.DiscardHandler))
 	applyProcess(proc, c.log)
 	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})

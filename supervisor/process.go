@@ -122,9 +122,9 @@ func ending(st syscall.WaitStatus) string {
 	return "ended"
 }
 
-// start runs the program again as part with the same argv.
-func (s *spawner) start(argv []string, part string, files []*os.File, sys *syscall.SysProcAttr) (*process, error) {
-	attr := &syscall.ProcAttr{Env: append(environ(), envPart+"="+part), Sys: sys}
+// start runs the program again as part with the same argv, in dir or where we are.
+func (s *spawner) start(argv []string, part string, files []*os.File, dir string, sys *syscall.SysProcAttr) (*process, error) {
+	attr := &syscall.ProcAttr{Env: append(environ(), envPart+"="+part), Dir: dir, Sys: sys}
 	if os.Getenv(envThreads) == "" {
 		// One processor is enough to start on, and the runtime needs far less time for itself then.
 		attr.Env = append(environ(), envPart+"="+part+startsAlone, envThreads+"=1")
