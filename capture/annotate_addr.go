@@ -103,7 +103,7 @@ func (a *Annotator) membership(f *Frame, m *Membership, n *Note) {
 	}
 	known := func(kind string, g netip.Addr, join bool) {
 		what := group(g)
-		key := n.Src + " " + g.String()
+		key := f.SrcMAC.String() + " " + g.String() // a host listens on each of its interfaces for itself
 		before := a.joined[key]
 		if len(a.joined) < maxState {
 			a.joined[key] = join
@@ -157,11 +157,14 @@ func (a *Annotator) sync(f *Frame, s *Sync, n *Note) {
 			n.Text += ";"
 		}
 		if c.Template() {
-			n.Text += fmt.Sprintf(" client %s stays with %s for %s", c.Client.Addr(), c.Real, span(c.Timeout))
+			n.Text += fmt.Sprintf(" client %s stays with %s", c.Client.Addr(), c.Real)
+			if s.Version > 0 {
+				n.Text += fmt.Sprintf(" for %s", span(c.Timeout))
+			}
 			continue
 		}
 		n.Text += fmt.Sprintf(" %s to %s is served by %s, %s", c.Client, c.Virtual, c.Real, c.StateName())
-		if c.Timeout > 0 {
+		if s.Version > 0 { // version 0 tells no time
 			n.Text += fmt.Sprintf(", kept for %s", span(c.Timeout))
 		}
 	}
@@ -175,6 +178,8 @@ type bfdView struct {
 	state  string
 	at     time.Time
 	detect time.Duration
+	// accepts is the smallest interval at which the sender can receive (its Required Min RX Interval).
+	accepts time.Duration
 }
 
 func (a *Annotator) bfdPacket(f *Frame, m *BFD, n *Note) {
@@ -208,5 +213,9 @@ func (a *Annotator) bfdPacket(f *Frame, m *BFD, n *Note) {
 	if v.detect > 0 && state == "Up" && since > v.detect {
 		n.say(Alarm, "It was silent for %s, longer than the detection time of %s.", span(since), span(v.detect))
 	}
-	v.state, v.at, v.detect = state, f.At, time.Duration(m.DetectMult)*m.DesiredTx
+	every := m.DesiredTx // RFC 5880, 6.8.4: a slower receiver slows the sender down
+	if peer := a.bfd[f.Dst.String()+" "+f.Src.String()]; peer != nil {
+		every = max(every, peer.accepts)
+	}
+	v.state, v.at, v.detect, v.accepts = state, f.At, time.Duration(m.DetectMult)*every, m.RequiredRx
 }

@@ -106,12 +106,15 @@ func (f *Frame) syncV0(s *Sync, b []byte, n int) {
 		c := SyncConn{Proto: b[1], Flags: uint32(be.Uint16(b[20:])), State: be.Uint16(b[22:]), Client: netip.AddrPortFrom(at(8), be.Uint16(b[2:])),
 			Virtual: netip.AddrPortFrom(at(12), be.Uint16(b[4:])), Real: netip.AddrPortFrom(at(16), be.Uint16(b[6:]))}
 		s.Conns = append(s.Conns, c)
-		f.syncFields(&c, "ipvs.flags.v0")
+		f.syncFields(&c, "ipvs.flags")
 		b = b[24:]
 		if c.Flags&0x0600 != 0 { // sequence numbers follow (IP_VS_CONN_F_SEQ_MASK)
 			if len(b) < 24 {
 				f.Fault = "the sequence numbers of a connection are cut"
 				return
+			}
+			for i, name := range [...]string{"in_seq.initial", "in_seq.delta", "in_seq.pdelta", "out_seq.initial", "out_seq.delta", "out_seq.pdelta"} {
+				f.add("ipvs."+name, "%#x", be.Uint32(b[4*i:]))
 			}
 			b = b[24:]
 		}
