@@ -3,6 +3,8 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -104,7 +106,8 @@ func (a *Annotator) membership(f *Frame, m *Membership, n *Note) {
 	known := func(kind string, g netip.Addr, join bool) {
 		what := group(g)
 		key := f.SrcMAC.String() + " " + g.String() // a host listens on each of its interfaces for itself
-		before := a.joined[key]
+		before, known := a.joined[key]
+		left := known && !before
 		if len(a.joined) < maxState {
 			a.joined[key] = join
 		}
@@ -113,6 +116,8 @@ func (a *Annotator) membership(f *Frame, m *Membership, n *Note) {
 			n.say(Routine, "%s says again that it listens to VRRP adverts.", n.Src)
 		case what == "VRRP" && join:
 			n.say(Info, "%s listens to VRRP adverts from now on (%s of %s): a router has started, as backup unless it owns the address.", n.Src, kind, g)
+		case what == "VRRP" && left:
+			n.say(Routine, "%s says again that it listens to VRRP adverts no more.", n.Src)
 		case what == "VRRP":
 			n.say(Info, "%s listens to VRRP adverts no more: its routers stop.", n.Src)
 		case what == "the IPVS sync daemon" && join && before:
@@ -120,6 +125,8 @@ func (a *Annotator) membership(f *Frame, m *Membership, n *Note) {
 		case what == "the IPVS sync daemon" && join:
 			n.say(Change, "%s listens to the connections of the other director: its sync daemon is a backup.", n.Src)
 			n.event(f, n.Src, "IPVS sync", "backup")
+		case what == "the IPVS sync daemon" && left:
+			n.say(Routine, "%s says again that it stopped listening to connections.", n.Src)
 		case what == "the IPVS sync daemon":
 			n.say(Change, "%s stops listening to the other director's connections: its sync daemon is no backup any more, it is about to send its own.", n.Src)
 			n.event(f, n.Src, "IPVS sync", "master")
@@ -146,11 +153,29 @@ func (a *Annotator) sync(f *Frame, s *Sync, n *Note) {
 		n.say(Routine, "%s sends an empty list of connections (id %d).", n.Src, s.ID)
 		return
 	}
-	n.say(Info, "%s tells the backup director (id %d) of %d connection%s:", n.Src, s.ID, len(s.Conns), plural(len(s.Conns)))
+	type entry struct {
+		*SyncConn
+		states []string
+	}
+	var conns []*entry // those of one connection together: it may be told of more than once in a datagram
 	for i := range s.Conns {
 		c := &s.Conns[i]
+		at := slices.IndexFunc(conns, func(e *entry) bool {
+			return e.Proto == c.Proto && e.Client == c.Client && e.Virtual == c.Virtual && e.Template() == c.Template()
+		})
+		if at < 0 {
+			at = len(conns)
+			conns = append(conns, &entry{})
+		}
+		conns[at].SyncConn = c
+		if name := c.StateName(); !slices.Contains(conns[at].states, name) {
+			conns[at].states = append(conns[at].states, name)
+		}
+	}
+	n.say(Info, "%s tells the backup director (id %d) of %d connection%s:", n.Src, s.ID, len(conns), plural(len(conns)))
+	for i, c := range conns {
 		if i == 4 {
-			n.Text += fmt.Sprintf(" and %d more", len(s.Conns)-i)
+			n.Text += fmt.Sprintf(" and %d more", len(conns)-i)
 			break
 		}
 		if i > 0 {
@@ -158,14 +183,11 @@ func (a *Annotator) sync(f *Frame, s *Sync, n *Note) {
 		}
 		if c.Template() {
 			n.Text += fmt.Sprintf(" client %s stays with %s", c.Client.Addr(), c.Real)
-			if s.Version > 0 {
-				n.Text += fmt.Sprintf(" for %s", span(c.Timeout))
-			}
-			continue
+		} else {
+			n.Text += fmt.Sprintf(" %s to %s is served by %s, %s", c.Client, c.Virtual, c.Real, strings.Join(c.states, " then "))
 		}
-		n.Text += fmt.Sprintf(" %s to %s is served by %s, %s", c.Client, c.Virtual, c.Real, c.StateName())
 		if s.Version > 0 { // version 0 tells no time
-			n.Text += fmt.Sprintf(", kept for %s", span(c.Timeout))
+			n.Text += ifElse(c.Template(), " for ", ", kept for ") + span(c.Timeout)
 		}
 	}
 	n.Text += ". Should this director die, the other one goes on with them."
