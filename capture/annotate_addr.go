@@ -31,7 +31,7 @@ func (a *Annotator) announced(f *Frame, ip netip.Addr, m MAC, n *Note, how strin
 		case count == 1:
 			n.say(Change, "%s announces that %s is at %s (%s): switches learn the port, neighbours replace the entry of the master before. Their frames come here from now on.", who, ip, at, how)
 		default:
-			n.say(Info, "%s announces %s for the %s time: a lost frame must not keep a neighbour on the old way.", who, ip, ordinal(count))
+			n.say(Routine, "%s announces %s for the %s time: a lost frame must not keep a neighbour on the old way.", who, ip, ordinal(count))
 		}
 		return
 	}

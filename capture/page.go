@@ -119,14 +119,19 @@ func (p *Page) events(all []Event) {
 func (p *Page) Close(last []Event) error {
 	p.events(last)
 	slices.SortStableFunc(p.rows, func(x, y *pageRow) int { return x.at.Compare(y.at) })
-	for _, r := range p.rows {
-		for _, h := range []string{r.src, r.dst} {
-			if h != "" {
-				p.lane(h)
+	for _, routine := range []bool{false, true} { // hosts of which nothing but routine is seen stand on the right
+		for _, r := range p.rows {
+			if (r.kind == Routine) != routine {
+				continue
 			}
-		}
-		for _, e := range r.states {
-			p.lane(e.Host)
+			for _, h := range []string{r.src, r.dst} {
+				if h != "" {
+					p.lane(h)
+				}
+			}
+			for _, e := range r.states {
+				p.lane(e.Host)
+			}
 		}
 	}
 	title := p.Title
@@ -158,18 +163,24 @@ func (p *Page) summary(b *strings.Builder) {
 		b.WriteString("<p>No frames.</p>\n")
 		return
 	}
-	n := 0
+	n, routine := 0, 0
 	for _, r := range p.rows {
 		if r.no > 0 {
 			n++
+			if r.kind == Routine {
+				routine++
+			}
 		}
 	}
 	first, last := p.rows[0].at, p.rows[len(p.rows)-1].at
 	fmt.Fprintf(b, "<p class=\"about\">%d frames in %s, from %s.", n, span(last.Sub(first)), first.UTC().Format("2006-01-02 15:04:05.000 UTC"))
 	if p.left > 0 {
-		fmt.Fprintf(b, " %d routine frames are left out.", p.left)
+		fmt.Fprintf(b, " %d more are not on this page: they are routine.", p.left)
 	}
-	b.WriteString(" <label class=\"noprint\"><input type=\"checkbox\" id=\"routine\" checked> show routine frames</label></p>\n<p class=\"legend\">")
+	if routine > 0 {
+		fmt.Fprintf(b, " <label class=\"noprint\"><input type=\"checkbox\" id=\"routine\"%s> show the %d routine frames</label>", ifElse(routine > 100 && routine > n/2, "", " checked"), routine)
+	}
+	b.WriteString("</p>\n<p class=\"legend\">")
 	for _, s := range []struct{ class, text string }{{"s-master", "master"}, {"s-backup", "backup"}, {"s-gone", "gone"}, {"s-up", "up"}, {"s-down", "down, failed"}} {
 		fmt.Fprintf(b, "<span class=\"key %s\"></span>%s ", s.class, s.text)
 	}
@@ -209,12 +220,34 @@ func wrap(s string, width int) (out []string) {
 	return append(out, line)
 }
 
-// band is a state of a host from one height to another.
+// band is a state of a host from one row to another; to is -1 where it lasts to the end.
 type band struct {
 	host, object, state string
 	from, to            int
 }
 
+// partRows is how many rows an SVG of the diagram has: printers break pages between them.
+const partRows = 16
+
+// The place of a row's arrow below its upper edge, and the room for a note of the time that went by before it.
+const (
+	rowMiddle = 11
+	gapHigh   = 32
+)
+
+// silence is the room above a row that comes some time after the one before.
+func silence(gap time.Duration) int {
+	switch {
+	case gap > 1500*time.Millisecond:
+		return gapHigh
+	case gap > 200*time.Millisecond:
+		return 10
+	}
+	return 0
+}
+
+// diagram draws the rows in parts that stand below each other without a seam. The script lays them out anew when routine frames
+// are shown or hidden: its numbers are these.
 func (p *Page) diagram() string {
 	if len(p.rows) == 0 {
 		return ""
@@ -222,55 +255,75 @@ func (p *Page) diagram() string {
 	x := func(i int) int { return laneLeft + i*laneWidth + laneWidth/2 }
 	textAt := laneLeft + len(p.lanes)*laneWidth + 20
 	width := textAt + textChars*8
-	const top = 40
-	y, begin, last := top+20, p.rows[0].at, p.rows[0].at
-	var body strings.Builder
-	var bands []*band
-	open := map[string]*band{}
-	for _, r := range p.rows {
-		gap := r.at.Sub(last)
-		switch {
-		case gap > 1500*time.Millisecond:
-			y += 26
-			fmt.Fprintf(&body, "<g class=\"gap\"><line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/><text x=\"%d\" y=\"%d\">%s later</text></g>\n", laneLeft-10, y-14, textAt-20, y-14, 12, y-10, span(gap))
-		case gap > 200*time.Millisecond:
-			y += 10
-		}
-		last = r.at
-		lines := wrap(r.text, textChars)
-		for _, e := range r.states {
-			key := e.Host + "\x00" + e.Object
-			if o := open[key]; o != nil {
-				o.to = y
-			}
-			open[key] = &band{e.Host, e.Object, e.State, y, 0}
-			bands = append(bands, open[key])
-		}
-		p.row(&body, r, x, y, textAt, lines, begin)
-		y += 8 + max(1, len(lines))*lineHigh
-	}
-	height := y + 20
 	var b strings.Builder
-	fmt.Fprintf(&b, "<svg id=\"diagram\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">\n", width, height, width, height)
+	fmt.Fprintf(&b, "<div id=\"diagram\" data-text=\"%d\">\n<svg class=\"heads\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"30\" viewBox=\"0 0 %d 30\">", textAt, width, width)
 	b.WriteString("<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path d=\"M0,0 L8,4 L0,8 z\"/></marker></defs>\n")
 	for i, h := range p.lanes {
-		fmt.Fprintf(&b, "<g class=\"lane\"><line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/><text x=\"%d\" y=\"%d\">%s</text></g>\n", x(i), top, x(i), height-10, x(i), top-12, html.EscapeString(shorten(h, 18)))
+		fmt.Fprintf(&b, "<g class=\"lane\"><text x=\"%d\" y=\"18\"><title>%s</title>%s</text></g>\n", x(i), html.EscapeString(h), html.EscapeString(shorten(h, 18)))
 	}
+	b.WriteString("</svg>\n")
+	bands := p.bands()
 	objects := map[string][]string{}
 	for _, o := range bands {
 		if !slices.Contains(objects[o.host], o.object) {
 			objects[o.host] = append(objects[o.host], o.object)
 		}
-		if o.to == 0 {
-			o.to = height - 10
-		}
-		at := x(p.lane(o.host)) - 5 + 12*slices.Index(objects[o.host], o.object)
-		fmt.Fprintf(&b, "<rect class=\"band %s\" x=\"%d\" y=\"%d\" width=\"10\" height=\"%d\"><title>%s: %s is %s</title></rect>\n", stateClass(o.state), at, o.from, max(2, o.to-o.from),
-			html.EscapeString(o.host), html.EscapeString(o.object), html.EscapeString(o.state))
 	}
-	b.WriteString(body.String())
-	b.WriteString("</svg>\n")
+	begin, last := p.rows[0].at, p.rows[0].at
+	for first := 0; first < len(p.rows); first += partRows {
+		rows := p.rows[first:min(first+partRows, len(p.rows))]
+		y, tops := 0, make([]int, len(rows))
+		var body strings.Builder
+		for i, r := range rows {
+			gap := r.at.Sub(last)
+			last = r.at
+			y += silence(gap)
+			tops[i] = y + rowMiddle
+			lines := wrap(r.text, textChars)
+			p.row(&body, r, x, tops[i], textAt, lines, begin, gap)
+			y += 8 + max(1, len(lines))*lineHigh
+		}
+		fmt.Fprintf(&b, "<svg class=\"part\" data-first=\"%d\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", first, width, y, width, y)
+		for i := range p.lanes {
+			fmt.Fprintf(&b, "<line class=\"lane\" x1=\"%d\" y1=\"0\" x2=\"%d\" y2=\"%d\"/>", x(i), x(i), y)
+		}
+		for _, o := range bands {
+			if o.from >= first+len(rows) || o.to >= 0 && o.to < first {
+				continue
+			}
+			from, to := 0, y
+			if o.from >= first {
+				from = tops[o.from-first]
+			}
+			if o.to >= 0 && o.to < first+len(rows) {
+				to = tops[o.to-first]
+			}
+			at := x(p.lane(o.host)) - 5 + 12*slices.Index(objects[o.host], o.object)
+			fmt.Fprintf(&b, "\n<rect class=\"band %s\" data-from=\"%d\" data-to=\"%d\" x=\"%d\" y=\"%d\" width=\"10\" height=\"%d\"><title>%s: %s is %s</title></rect>", stateClass(o.state), o.from, o.to,
+				at, from, max(0, to-from), html.EscapeString(o.host), html.EscapeString(o.object), html.EscapeString(o.state))
+		}
+		b.WriteByte('\n')
+		b.WriteString(body.String())
+		b.WriteString("</svg>\n")
+	}
+	b.WriteString("</div>\n")
 	return b.String()
+}
+
+// bands are the states of all hosts in the order in which they began.
+func (p *Page) bands() (out []*band) {
+	open := map[string]*band{}
+	for i, r := range p.rows {
+		for _, e := range r.states {
+			key := e.Host + "\x00" + e.Object
+			if o := open[key]; o != nil {
+				o.to = i
+			}
+			open[key] = &band{e.Host, e.Object, e.State, i, -1}
+			out = append(out, open[key])
+		}
+	}
+	return out
 }
 
 func shorten(s string, n int) string {
@@ -280,32 +333,39 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// row draws a frame: its time, its arrow, its sentence.
-func (p *Page) row(b *strings.Builder, r *pageRow, x func(int) int, y, textAt int, lines []string, begin time.Time) {
+// row draws a frame: its time, its arrow, its sentence; y is the height of the arrow, gap the time since the row before.
+func (p *Page) row(b *strings.Builder, r *pageRow, x func(int) int, y, textAt int, lines []string, begin time.Time, gap time.Duration) {
 	class := "frame"
 	if r.no == 0 {
 		class = "event"
 	}
-	fmt.Fprintf(b, "<g class=\"%s k-%s\" data-no=\"%d\" tabindex=\"%d\">", class, r.kind, r.no, ifElse(r.no > 0, 0, -1))
-	fmt.Fprintf(b, "<rect class=\"hit\" x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\"/>", y-11, textAt+textChars*8, 8+len(lines)*lineHigh)
-	fmt.Fprintf(b, "<text class=\"time\" x=\"12\" y=\"%d\">%.6f</text>", y+4, r.at.Sub(begin).Seconds())
+	high := 8 + len(lines)*lineHigh
+	at := r.at.Sub(begin).Seconds()
+	fmt.Fprintf(b, "<g class=\"%s k-%s\" data-no=\"%d\" data-t=\"%.6f\" data-h=\"%d\" transform=\"translate(0,%d)\"%s>", class, r.kind, r.no, at, high, y, ifElse(r.no > 0, " tabindex=\"0\"", ""))
+	if silence(gap) == gapHigh {
+		fmt.Fprintf(b, "<g class=\"gap\"><line x1=\"%d\" y1=\"-24\" x2=\"%d\" y2=\"-24\"/><text x=\"12\" y=\"-20\">%s later</text></g>", laneLeft-10, textAt-20, span(gap))
+	}
+	fmt.Fprintf(b, "<rect class=\"hit\" x=\"0\" y=\"-%d\" width=\"%d\" height=\"%d\"/>", rowMiddle, textAt+textChars*8, high)
+	fmt.Fprintf(b, "<text class=\"time\" x=\"12\" y=\"4\">%.6f</text>", at)
 	if r.no > 0 {
 		from := x(p.lane(r.src))
-		switch {
-		case r.dst != "" && r.dst != r.src:
-			fmt.Fprintf(b, "<line class=\"arrow\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#tip)\"/>", from, y, x(p.lane(r.dst)), y)
-		case len(p.lanes) > 1:
+		arrow := func(class string, to int) {
+			fmt.Fprintf(b, "<line class=\"%s\" x1=\"%d\" y1=\"0\" x2=\"%d\" y2=\"0\" marker-end=\"url(#tip)\"/>", class, from, to)
+		}
+		if r.dst != "" && r.dst != r.src {
+			arrow("arrow", x(p.lane(r.dst)))
+		} else { // to a group: to both sides
 			if lo := x(0); lo < from {
-				fmt.Fprintf(b, "<line class=\"arrow group\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#tip)\"/>", from, y, lo, y)
+				arrow("arrow group", lo)
 			}
 			if hi := x(len(p.lanes) - 1); hi > from {
-				fmt.Fprintf(b, "<line class=\"arrow group\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#tip)\"/>", from, y, hi, y)
+				arrow("arrow group", hi)
 			}
 		}
-		fmt.Fprintf(b, "<circle cx=\"%d\" cy=\"%d\" r=\"4\"/>", from, y)
-		fmt.Fprintf(b, "<text class=\"proto\" x=\"%d\" y=\"%d\">%s</text>", laneLeft-14, y+4, html.EscapeString(r.proto))
+		fmt.Fprintf(b, "<circle cx=\"%d\" cy=\"0\" r=\"4\"/>", from)
+		fmt.Fprintf(b, "<text class=\"proto\" x=\"%d\" y=\"4\">%s</text>", laneLeft-14, html.EscapeString(r.proto))
 	}
-	fmt.Fprintf(b, "<text class=\"say\" x=\"%d\" y=\"%d\">", textAt, y+4)
+	fmt.Fprintf(b, "<text class=\"say\" x=\"%d\" y=\"4\">", textAt)
 	for i, l := range lines {
 		fmt.Fprintf(b, "<tspan x=\"%d\" dy=\"%d\">%s</tspan>", textAt, ifElse(i == 0, 0, lineHigh), html.EscapeString(l))
 	}
