@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -213,5 +214,51 @@ func TestJSONLinesCanBeRead(t *testing.T) {
 	}
 	if n < len(k.frames) {
 		t.Errorf("%d lines for %d frames", n, len(k.frames))
+	}
+}
+
+// quiet is a source that has two adverts, and then nothing for a while.
+type quiet struct{ left []capture.Packet }
+
+func (q *quiet) Points() []capture.Point { return nil }
+
+func (q *quiet) Next() (capture.Packet, error) {
+	if len(q.left) == 0 {
+		return capture.Packet{}, io.EOF
+	}
+	p := q.left[0]
+	q.left = q.left[1:]
+	if p.Data == nil {
+		return p, capture.ErrIdle
+	}
+	return p, nil
+}
+
+// A live view must not wait for the next frame to say that one is missing.
+func TestSilenceIsSaidWhileItLasts(t *testing.T) {
+	old := time.Since(time.Unix(1000, 0)) - 10*time.Second
+	for _, next := range [][]capture.Packet{nil, {vrrp(old+9*time.Second, "10.0.0.2", 100)}} {
+		src := &quiet{append([]capture.Packet{vrrp(old, "10.0.0.1", 150), vrrp(old+time.Second, "10.0.0.1", 150), {}}, next...)}
+		var live, lines strings.Builder
+		k := &keeper{}
+		if _, err := capture.Run(src, capture.Options{}, &capture.Timeline{W: &live}, capture.JSONLines{W: &lines}, k); err != nil {
+			t.Fatal(err)
+		}
+		const what = "silence: 10.0.0.1 was due to speak"
+		kept := 0
+		for _, e := range k.last {
+			kept += strings.Count(e.Text, what)
+		}
+		for _, n := range k.notes {
+			for _, e := range n.Events {
+				kept += strings.Count(e.Text, what)
+			}
+		}
+		if strings.Count(live.String(), what) != 1 || strings.Count(lines.String(), what) != 1 || kept != 1 {
+			t.Errorf("said %d and %d times, kept %d times:\n%s", strings.Count(live.String(), what), strings.Count(lines.String(), what), kept, live.String())
+		}
+		if at := strings.Index(live.String(), what); next != nil && at > strings.Index(live.String(), "10.0.0.2") {
+			t.Errorf("it is said with the next frame:\n%s", live.String())
+		}
 	}
 }

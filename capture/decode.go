@@ -32,6 +32,7 @@ const (
 	etherARP  = 0x0806
 	etherVLAN = 0x8100
 	etherIPv6 = 0x86dd
+	etherQinQ = 0x88a8
 )
 
 // Decode takes a packet apart. It never fails: what cannot be understood is said in Fault.
@@ -49,7 +50,7 @@ func (d *Decoder) Decode(p Packet) *Frame {
 	f.add("eth.src", "%s", f.SrcMAC)
 	kind := be.Uint16(b[12:])
 	b = b[14:]
-	for tags := 0; kind == etherVLAN && len(b) >= 4 && tags < 2; tags++ {
+	for tags := 0; (kind == etherVLAN || kind == etherQinQ) && len(b) >= 4 && tags < 2; tags++ {
 		f.add("vlan.id", "%d", be.Uint16(b)&0xfff)
 		kind = be.Uint16(b[2:])
 		b = b[4:]

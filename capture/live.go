@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -24,6 +25,8 @@ type Place struct {
 	Iface string
 	// In runs a function where the interface is, in another network namespace for example; nil is here.
 	In func(func() error) error
+	// Groups makes the interface hear all multicast groups for as long as it is listened to, not only those that the host has joined.
+	Groups bool
 }
 
 // Live listens on interfaces. It is a Source; Next gives frames in the order of their times.
@@ -31,21 +34,34 @@ type Live struct {
 	points []Point
 	in     chan Packet
 	gone   chan error
-	files  []*os.File
+	ports  []*port
 	wg     sync.WaitGroup
 	queue  packets
 	left   int
 	timer  *time.Timer
 	ctx    context.Context
 	lost   []error
+	missed uint
 	stop   sync.Once
 }
+
+// port is a socket on an interface. Where the link is not Ethernet, raw is set: packets come without their link's header.
+type port struct {
+	*os.File
+	raw bool
+}
+
+// ErrIdle is what Live.Next gives when nothing was heard for a while.
+var ErrIdle = errors.New("nothing was heard for a while")
+
+// idle is the while of ErrIdle, and how often it is looked whether an interface that is down has vanished.
+const idle = 250 * time.Millisecond
 
 // settle is how long a frame waits for earlier ones of other interfaces.
 const settle = 20 * time.Millisecond
 
 // ErrPrivilege is the cause if the program may not listen.
-var ErrPrivilege = errors.New("listening needs root or CAP_NET_RAW: sudo setcap cap_net_raw+ep FILE, or run it as root")
+var ErrPrivilege = errors.New("listening needs root, or a program with CAP_NET_RAW")
 
 // Listen opens the places. filter is what the kernel lets through, nil is everything. It ends with ctx.
 func Listen(ctx context.Context, places []Place, filter []bpf.RawInstruction) (*Live, error) {
@@ -58,32 +74,36 @@ func Listen(ctx context.Context, places []Place, filter []bpf.RawInstruction) (*
 		if p.Name == "" {
 			p.Name = p.Iface
 		}
-		var f *os.File
-		if err := in(func() (err error) { f, err = listen(p.Iface, filter); return err }); err != nil {
+		var f *port
+		if err := in(func() (err error) { f, err = listen(p, filter); return err }); err != nil {
 			l.Close()
 			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 				err = ErrPrivilege
 			}
 			return nil, fmt.Errorf("capture on %s: %w", p.Name, err)
 		}
-		l.points, l.files = append(l.points, Point{p.Name}), append(l.files, f)
+		l.points, l.ports = append(l.points, Point{p.Name}), append(l.ports, f)
 		l.wg.Add(1)
 		go l.read(i, p.Name, f)
 	}
 	return l, nil
 }
 
-func listen(iface string, filter []bpf.RawInstruction) (*os.File, error) {
-	ifi, err := net.InterfaceByName(iface)
+func listen(p Place, filter []bpf.RawInstruction) (*port, error) {
+	ifi, err := net.InterfaceByName(p.Iface)
+	if err != nil {
+		return nil, errors.New("there is no such interface")
+	}
+	kind, raw := unix.SOCK_RAW, len(ifi.HardwareAddr) != 6 && ifi.Flags&net.FlagLoopback == 0
+	if raw { // a tunnel or the like: the filter, which counts from an Ethernet header, does not fit
+		kind, filter = unix.SOCK_DGRAM, nil
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "frames of "+iface)
-	fail := func(err error) (*os.File, error) {
+	f := os.NewFile(uintptr(fd), "frames of "+p.Iface)
+	fail := func(err error) (*port, error) {
 		f.Close()
 		return nil, err
 	}
@@ -100,34 +120,66 @@ func listen(iface string, filter []bpf.RawInstruction) (*os.File, error) {
 		return fail(err)
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1) // the VLAN tag, which the kernel takes out of the frame
+	if p.Groups {
+		_ = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{Ifindex: int32(ifi.Index), Type: unix.PACKET_MR_ALLMULTI})
+	}
 	all := binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ifi.Index}); err != nil {
 		return fail(err)
 	}
-	return f, nil
+	return &port{f, raw}, nil
 }
 
-func (l *Live) read(point int, name string, f *os.File) {
+// vanished tells whether the interface does not exist any more: the kernel forgets it, while one that is only down comes back.
+func vanished(raw syscall.RawConn) (gone bool) {
+	err := raw.Control(func(fd uintptr) {
+		at, err := unix.Getsockname(int(fd))
+		ll, ok := at.(*unix.SockaddrLinklayer)
+		gone = err != nil || !ok || ll.Ifindex <= 0
+	})
+	return gone || err != nil
+}
+
+func (l *Live) read(point int, name string, f *port) {
 	defer l.wg.Done()
 	raw, err := f.SyscallConn()
 	buf, oob := make([]byte, 1<<16), make([]byte, 128)
 	for err == nil {
 		var n, on int
+		var from unix.Sockaddr
 		var rerr error
 		err = raw.Read(func(fd uintptr) bool {
-			n, on, _, _, rerr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_TRUNC)
+			n, on, _, from, rerr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_TRUNC)
 			return rerr != unix.EAGAIN
 		})
-		if err == nil && rerr == unix.EINTR {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !vanished(raw):
+			err = f.SetReadDeadline(time.Now().Add(idle))
 			continue
-		}
-		if err == nil {
+		case err == nil && rerr == unix.ENETDOWN && !vanished(raw): // said once; when it vanishes nothing is said any more
+			err = f.SetReadDeadline(time.Now().Add(idle))
+			continue
+		case err == nil && rerr == unix.EINTR:
+			continue
+		case err == nil:
 			err = rerr
 		}
 		if err != nil {
 			break
 		}
-		p := Packet{At: stamp(oob[:on]), Point: point, Data: slices.Clone(buf[:min(n, len(buf))]), Len: n}
+		p := Packet{Point: point, Data: slices.Clone(buf[:min(n, len(buf))]), Len: n}
+		var tag []byte
+		p.At, tag = aside(oob[:on])
+		if ll, ok := from.(*unix.SockaddrLinklayer); f.raw && ok {
+			head := binary.NativeEndian.AppendUint16(make([]byte, 12, 14+len(p.Data)), ll.Protocol) // it is in network order
+			p.Data = append(head, p.Data...)
+			p.Len += 14
+		}
+		if len(tag) > 0 && len(p.Data) >= 12 {
+			p.Data = slices.Insert(p.Data, 12, tag...)
+			p.Len += len(tag)
+		}
 		select {
 		case l.in <- p:
 		case <-l.ctx.Done():
@@ -136,22 +188,35 @@ func (l *Live) read(point int, name string, f *os.File) {
 	}
 	if errors.Is(err, os.ErrClosed) {
 		err = nil
+	} else if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ENETDOWN) {
+		err = fmt.Errorf("%s is gone", name)
 	} else {
-		err = fmt.Errorf("%s is gone: %w", name, err)
+		err = fmt.Errorf("%s: %w", name, err)
 	}
 	l.gone <- err
 }
 
-// stamp is the time at which the kernel saw a packet.
-func stamp(oob []byte) time.Time {
-	if msgs, err := unix.ParseSocketControlMessage(oob); err == nil {
-		for _, m := range msgs {
-			if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
-				return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+// aside reads what the kernel tells beside a packet: when it saw it, and the VLAN tag (4 bytes) that it took out.
+func aside(oob []byte) (at time.Time, tag []byte) {
+	msgs, _ := unix.ParseSocketControlMessage(oob)
+	for _, m := range msgs {
+		switch {
+		case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16:
+			at = time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+		case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA && len(m.Data) >= 20: // struct tpacket_auxdata
+			if status := binary.NativeEndian.Uint32(m.Data); status&unix.TP_STATUS_VLAN_VALID != 0 {
+				kind := uint16(etherVLAN)
+				if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+					kind = binary.NativeEndian.Uint16(m.Data[18:])
+				}
+				tag = be.AppendUint16(be.AppendUint16(nil, kind), binary.NativeEndian.Uint16(m.Data[16:]))
 			}
 		}
 	}
-	return time.Now()
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return at, tag
 }
 
 // Points are the interfaces.
@@ -160,7 +225,11 @@ func (l *Live) Points() []Point { return l.points }
 // Lost are the interfaces that vanished while they were listened to.
 func (l *Live) Lost() []error { return l.lost }
 
-// Next waits for a frame. At the end of ctx, or when all interfaces are gone, it gives what is left and then io.EOF.
+// Missed is how many frames the kernel threw away because nobody read them in time; it is known after Close.
+func (l *Live) Missed() uint { return l.missed }
+
+// Next waits for a frame. Where none comes for a while it gives ErrIdle. At the end of ctx, or when all interfaces are gone, it
+// gives what is left and then io.EOF.
 func (l *Live) Next() (Packet, error) {
 	for {
 		if len(l.queue) > 0 && (time.Since(l.queue[0].At) > settle || l.left == 0 || l.ctx.Err() != nil && len(l.in) == 0) {
@@ -170,14 +239,14 @@ func (l *Live) Next() (Packet, error) {
 			l.Close()
 			return Packet{}, io.EOF
 		}
-		var soon <-chan time.Time
-		if len(l.queue) > 0 {
-			if l.timer == nil {
-				l.timer = time.NewTimer(settle)
-			} else {
-				l.timer.Reset(settle)
-			}
-			soon = l.timer.C
+		wait := settle
+		if len(l.queue) == 0 {
+			wait = idle
+		}
+		if l.timer == nil {
+			l.timer = time.NewTimer(wait)
+		} else {
+			l.timer.Reset(wait)
 		}
 		done := l.ctx.Done()
 		if l.ctx.Err() != nil {
@@ -191,7 +260,10 @@ func (l *Live) Next() (Packet, error) {
 			if err != nil {
 				l.lost = append(l.lost, err)
 			}
-		case <-soon:
+		case <-l.timer.C:
+			if len(l.queue) == 0 {
+				return Packet{}, ErrIdle
+			}
 		case <-done:
 		}
 	}
@@ -200,7 +272,14 @@ func (l *Live) Next() (Packet, error) {
 // Close stops listening.
 func (l *Live) Close() {
 	l.stop.Do(func() {
-		for _, f := range l.files {
+		for _, f := range l.ports {
+			if raw, err := f.SyscallConn(); err == nil {
+				_ = raw.Control(func(fd uintptr) {
+					if st, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+						l.missed += uint(st.Drops)
+					}
+				})
+			}
 			f.Close()
 		}
 	})

@@ -61,8 +61,11 @@ func units(perSecond uint64) func(uint64) time.Time {
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{r: bufio.NewReaderSize(in, 1<<16)}
 	head, err := r.r.Peek(4)
-	if err != nil {
+	if err == io.EOF {
 		return nil, fmt.Errorf("%w: %d bytes", ErrFormat, len(head))
+	}
+	if err != nil {
+		return nil, err
 	}
 	switch binary.LittleEndian.Uint32(head) {
 	case 0xa1b2c3d4, 0xa1b23c4d:
@@ -72,6 +75,9 @@ func NewReader(in io.Reader) (*Reader, error) {
 	case 0x0a0d0d0a:
 		r.ng = true
 		return r, nil
+	}
+	if head[0] == 0x1f && head[1] == 0x8b {
+		return nil, fmt.Errorf("%w: it is compressed; zcat it into releve capture -r -", ErrFormat)
 	}
 	return nil, fmt.Errorf("%w: neither pcap nor pcapng", ErrFormat)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +18,15 @@ type Sink interface {
 	Close(last []Event) error
 }
 
+// Watcher is a Sink that wants to hear at once, while no frame comes, of what should have happened and did not. Other sinks hear of it
+// with the next frame.
+type Watcher interface {
+	Idle(events []Event) error
+}
+
+// Flusher is a Sink that holds back what it writes. It is called when no frame has come for a while.
+type Flusher interface{ Flush() error }
+
 // Options say how a capture runs.
 type Options struct {
 	Knowledge Knowledge
@@ -28,16 +38,41 @@ type Options struct {
 func Run(src Source, o Options, sinks ...Sink) (frames int, err error) {
 	var d Decoder
 	a := NewAnnotator(o.Knowledge)
+	var missed []Event // while no frame came
 	for o.Count == 0 || frames < o.Count {
 		var p Packet
-		if p, err = src.Next(); err != nil {
+		if p, err = src.Next(); errors.Is(err, ErrIdle) {
+			events := a.Advance(time.Now().Add(-settle))
+			missed = append(missed, events...)
+			for _, s := range sinks {
+				err = nil
+				if w, ok := s.(Watcher); ok {
+					err = w.Idle(events)
+				}
+				if w, ok := s.(Flusher); ok && err == nil {
+					err = w.Flush()
+				}
+				if err != nil {
+					return frames, err
+				}
+			}
+			continue
+		}
+		if err != nil {
 			break
 		}
 		f := d.Decode(p)
 		n := a.Add(f)
 		frames++
+		all := n
+		all.Events = append(missed, n.Events...)
+		missed = nil
 		for _, s := range sinks {
-			if err := s.Frame(f, &n, src.Points()); err != nil {
+			note := &all
+			if _, ok := s.(Watcher); ok {
+				note = &n
+			}
+			if err := s.Frame(f, note, src.Points()); err != nil {
 				return frames, err
 			}
 		}
@@ -47,17 +82,21 @@ func Run(src Source, o Options, sinks ...Sink) (frames int, err error) {
 	}
 	last := a.Advance(a.now)
 	for _, s := range sinks {
-		if cerr := s.Close(last); err == nil {
+		events := last
+		if _, ok := s.(Watcher); !ok {
+			events = append(slices.Clone(missed), last...)
+		}
+		if cerr := s.Close(events); err == nil {
 			err = cerr
 		}
 	}
 	return frames, err
 }
 
-// Text writes a line for each frame, with the time since the one before.
+// Timeline writes a line for each frame, with the time since the one before.
 type Timeline struct {
 	W io.Writer
-	// Colour uses the terminal's; Brief leaves out routine frames; Utc prints times of day in UTC.
+	// Colour uses the terminal's; Brief leaves out routine frames.
 	Colour, Brief bool
 	begin, last   time.Time
 	skipped       int
@@ -123,8 +162,11 @@ func (t *Timeline) event(e Event) error {
 }
 
 // Close writes what did not happen any more.
-func (t *Timeline) Close(last []Event) error {
-	for _, e := range last {
+func (t *Timeline) Close(last []Event) error { return t.Idle(last) }
+
+// Idle is Watcher's.
+func (t *Timeline) Idle(events []Event) error {
+	for _, e := range events {
 		if e.State == "" {
 			if err := t.event(e); err != nil {
 				return err
@@ -167,13 +209,16 @@ func (j JSONLines) Frame(f *Frame, n *Note, points []Point) error {
 }
 
 // Close writes what did not happen any more, as an object with events only.
-func (j JSONLines) Close(last []Event) error {
-	if len(last) == 0 {
+func (j JSONLines) Close(last []Event) error { return j.Idle(last) }
+
+// Idle is Watcher's.
+func (j JSONLines) Idle(events []Event) error {
+	if len(events) == 0 {
 		return nil
 	}
 	b, err := json.Marshal(struct {
 		Events []Event `json:"events"`
-	}{last})
+	}{events})
 	if err == nil {
 		_, err = j.W.Write(append(b, '\n'))
 	}
@@ -183,7 +228,7 @@ func (j JSONLines) Close(last []Event) error {
 // File writes pcapng with the sentence as the comment of each packet.
 type File struct {
 	W *Writer
-	// Close is called at the end, if it is set.
+	// Done is called at the end, if it is set.
 	Done func() error
 }
 
@@ -197,6 +242,9 @@ func (p File) Frame(f *Frame, n *Note, points []Point) error {
 	}
 	return p.W.Write(f.Packet, text)
 }
+
+// Flush is Flusher's.
+func (p File) Flush() error { return p.W.Flush() }
 
 // Close writes what is held back.
 func (p File) Close([]Event) error {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,7 +58,7 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 	flags := pflag.NewFlagSet("capture", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.SortFlags = false
-	flags.StringSliceVarP(&c.ifaces, "interface", "i", nil, "listen on this `interface`; may be repeated")
+	flags.StringSliceVarP(&c.ifaces, "interface", "i", nil, "listen on this `interface`, or any; may be repeated")
 	flags.StringVar(&c.lab, "lab", "", "listen on all interfaces of all hosts of this running `lab`")
 	flags.StringVarP(&c.read, "read", "r", "", "read this pcap or pcapng `file`; - is the standard input")
 	flags.StringVarP(&c.write, "write", "w", "", "write pcapng into this `file`, the sentence as comment of each packet")
@@ -95,10 +96,12 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 		know, err = c.knowledge()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve capture: %v\n\n%s%s", err, captureUsage, flags.FlagUsages())
-		return 2
+		return wrongUse(stderr, "capture", err)
 	}
 	if err := c.run(know, stdout, stderr); err != nil {
+		if exe, eerr := os.Executable(); eerr == nil && errors.Is(err, capture.ErrPrivilege) {
+			err = fmt.Errorf("%w (sudo setcap cap_net_raw+ep %s)", err, exe)
+		}
 		fmt.Fprintf(stderr, "releve capture: %v\n", err)
 		return 1
 	}
@@ -113,7 +116,7 @@ func (c *capturing) run(know capture.Knowledge, stdout, stderr io.Writer) error 
 		ctx, cancel = context.WithTimeout(ctx, c.duration)
 		defer cancel()
 	}
-	src, err := c.source(ctx, know)
+	src, err := c.source(ctx, know, stderr)
 	if err != nil {
 		return err
 	}
@@ -121,12 +124,17 @@ func (c *capturing) run(know capture.Knowledge, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	_, err = capture.Run(src, capture.Options{Knowledge: know, Count: c.count}, sinks...)
+	n, err := capture.Run(src, capture.Options{Knowledge: know, Count: c.count}, sinks...)
 	if l, ok := src.(*capture.Live); ok {
+		l.Close()
 		for _, e := range l.Lost() {
 			fmt.Fprintf(stderr, "releve capture: %v\n", e)
 		}
-		l.Close()
+		missed := ""
+		if l.Missed() > 0 {
+			missed = fmt.Sprintf("; %d more came too fast and were missed", l.Missed())
+		}
+		fmt.Fprintf(stderr, "releve capture: %d frames%s\n", n, missed)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s ends in the middle of a frame; what came before was read", c.read)
@@ -134,7 +142,7 @@ func (c *capturing) run(know capture.Knowledge, stdout, stderr io.Writer) error 
 	return err
 }
 
-func (c *capturing) source(ctx context.Context, know capture.Knowledge) (capture.Source, error) {
+func (c *capturing) source(ctx context.Context, know capture.Knowledge, stderr io.Writer) (capture.Source, error) {
 	if c.read != "" {
 		in := os.Stdin
 		if c.read != "-" {
@@ -156,7 +164,10 @@ func (c *capturing) source(ctx context.Context, know capture.Knowledge) (capture
 	}
 	places := c.places
 	for _, i := range c.ifaces {
-		places = append(places, capture.Place{Iface: i})
+		places = append(places, capture.Place{Iface: i, Groups: true})
+		if ifi, err := net.InterfaceByName(i); err == nil && ifi.Flags&net.FlagUp == 0 {
+			fmt.Fprintf(stderr, "releve capture: %s is down: its frames come when it is up\n", i)
+		}
 	}
 	var filter []bpf.RawInstruction
 	if !c.all && c.lab == "" {
@@ -197,7 +208,11 @@ func (f follower) Read(b []byte) (int, error) {
 
 func (c *capturing) sinks(stdout io.Writer) ([]capture.Sink, error) {
 	var out []capture.Sink
+	source, _ := os.Stat(c.read) // nil for none, and for the standard input
 	create := func(name string) (*os.File, error) {
+		if info, err := os.Stat(name); err == nil && source != nil && os.SameFile(info, source) {
+			return nil, fmt.Errorf("%s is what is being read", name)
+		}
 		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // frames may hold what is not for everybody
 	}
 	if !c.quiet && c.json != "-" {
@@ -232,12 +247,14 @@ func (c *capturing) sinks(stdout io.Writer) ([]capture.Sink, error) {
 	return out, nil
 }
 
-// jsonFile flushes and closes its file at the end.
+// jsonFile flushes its file when nothing happens, and closes it at the end.
 type jsonFile struct {
 	capture.JSONLines
 	w *bufio.Writer
 	f *os.File
 }
+
+func (j jsonFile) Flush() error { return j.w.Flush() }
 
 func (j jsonFile) Close(last []capture.Event) error {
 	return errors.Join(j.JSONLines.Close(last), j.w.Flush(), j.f.Close())
@@ -257,6 +274,18 @@ func terminal(w io.Writer) bool {
 func (c *capturing) knowledge() (capture.Knowledge, error) {
 	k := capture.Knowledge{Hosts: map[string]string{}}
 	host, _ := os.Hostname()
+	if slices.Contains(c.ifaces, "any") {
+		all, err := net.Interfaces()
+		if err != nil {
+			return k, err
+		}
+		c.ifaces = nil
+		for _, i := range all {
+			if i.Flags&net.FlagUp != 0 {
+				c.ifaces = append(c.ifaces, i.Name)
+			}
+		}
+	}
 	for _, name := range c.ifaces {
 		if len(c.names) > 0 {
 			break // who names hosts names this one too
@@ -289,8 +318,10 @@ func (c *capturing) knowledge() (capture.Knowledge, error) {
 		return k, nil
 	}
 	src, diags := confparse.Load(c.config, confparse.LoadOptions{})
-	if src == nil {
-		return k, fmt.Errorf("%s: %d complaints, see releve check", c.config, len(diags))
+	for _, d := range diags {
+		if d.FatalAtStart && d.Pos == (confparse.Pos{}) { // there is no such file, or it cannot be read
+			return k, errors.New(d.Message)
+		}
 	}
 	conf, _ := confparse.Check(src, confparse.CheckOptions{NoHost: true, Test: true})
 	addKnowledge(&k, conf, "")

@@ -57,3 +57,9 @@ func usage(w io.Writer, face string) {
 		}
 	}
 }
+
+// wrongUse says what is wrong with a command line, and where to read on; it gives the exit status.
+func wrongUse(stderr io.Writer, command string, err error) int {
+	fmt.Fprintf(stderr, "releve %s: %v (releve %s --help says more)\n", command, err, command)
+	return 2
+}
