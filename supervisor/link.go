@@ -19,6 +19,7 @@ const (
 	// Parent to child.
 	kindStart   kind = "start"   // first message: what the child needs besides the configuration
 	kindReload  kind = "reload"  // comes with a memory file holding the new configuration: take it over at once
+	kindRead    kind = "read"    // the same file: parse it, an order about it with the same number will probably follow
 	kindPlan    kind = "plan"    // the same file: what would a reload change? Nothing is changed
 	kindPrepare kind = "prepare" // the same file: make everything ready, change nothing
 	kindCommit  kind = "commit"  // take over what was prepared

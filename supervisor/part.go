@@ -128,6 +128,8 @@ type childProcess struct {
 
 	ready    *change // prepared, neither committed nor aborted
 	readySeq int
+	read     inheritance // what was announced
+	readSeq  int
 
 	servers chan serversAnswer // from the checker part
 	asked   int                // questions to it; of the dumper
@@ -238,7 +240,7 @@ func (c *childProcess) run(env *environment) int {
 				return
 			}
 			switch {
-			case m.Kind == kindCommit, m.Kind == kindAbort, file != nil && (m.Kind == kindReload || m.Kind == kindPlan || m.Kind == kindPrepare):
+			case m.Kind == kindCommit, m.Kind == kindAbort, file != nil && (m.Kind == kindRead || m.Kind == kindReload || m.Kind == kindPlan || m.Kind == kindPrepare):
 				orders <- order{m.Kind, m.Seq, m.Taken, file}
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
@@ -292,6 +294,13 @@ func (c *childProcess) run(env *environment) int {
 	}
 }
 
+// inheritance is a configuration that came from the parent.
+type inheritance struct {
+	src *confparse.Source
+	cfg *confparse.Config
+	err error
+}
+
 // order is what the parent wants about a configuration.
 type order struct {
 	kind kind
@@ -307,8 +316,18 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 		c.conclude(ctx, p, o)
 		return
 	}
-	src, cfg, err := inherit(o.file)
+	if o.kind == kindRead {
+		c.read.src, c.read.cfg, c.read.err = inherit(o.file)
+		c.readSeq = o.seq
+		o.file.Close()
+		return
+	}
+	if o.seq == 0 || o.seq != c.readSeq {
+		c.read.src, c.read.cfg, c.read.err = inherit(o.file)
+	}
 	o.file.Close()
+	src, cfg, err := c.read.src, c.read.cfg, c.read.err
+	c.read, c.readSeq = inheritance{}, 0
 	if src != nil {
 		defer giveBack(src.Len())
 	}
@@ -349,6 +368,9 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 
 // conclude ends what was prepared.
 func (c *childProcess) conclude(ctx context.Context, p part, o order) {
+	if o.seq == c.readSeq {
+		c.read, c.readSeq = inheritance{}, 0
+	}
 	if c.ready == nil || c.readySeq != o.seq {
 		return // it was refused, or is given up already
 	}

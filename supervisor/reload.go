@@ -48,7 +48,11 @@ func (p *parent) startReload() {
 	p.sd.reloading()
 	done, err := reading(&p.cur.cfg.Global, p.pidFile.path)
 	report(p.log, err)
-	l := load(p.o)
+	l := read(p.o)
+	p.reloads++
+	seq := p.reloads
+	p.announce(seq, l)
+	l.check()
 	done()
 	if g := &l.cfg.Global; g.ReloadCheckConfig && g.ReloadCheckLog != "" {
 		report(p.log, writeCheckLog(g.ReloadCheckLog, l))
@@ -64,10 +68,10 @@ func (p *parent) startReload() {
 	if why == "" && p.empties(l) {
 		p.log.Warn(emptied)
 	}
-	p.reloads++
-	r := &reload{seq: p.reloads, next: l, plan: &Plan{}, pending: map[string]bool{}}
+	r := &reload{seq: seq, next: l, plan: &Plan{}, pending: map[string]bool{}}
 	if why != "" {
 		l.close()
+		p.forget(seq)
 		p.endReload(why)
 		return
 	}
@@ -101,6 +105,24 @@ func (p *parent) startReload() {
 		return
 	}
 	p.agreed("", nil)
+}
+
+// announce lets the parts parse a configuration while we check it. What cannot be sent now is sent with the order.
+func (p *parent) announce(seq int, l *loaded) {
+	for _, c := range p.children {
+		if c.proc != nil && l.file != nil {
+			_ = c.link.send(message{Kind: kindRead, Seq: seq}, l.file)
+		}
+	}
+}
+
+// forget takes back what was announced.
+func (p *parent) forget(seq int) {
+	for _, c := range p.children {
+		if c.proc != nil {
+			_ = c.link.send(message{Kind: kindAbort, Seq: seq}, nil)
+		}
+	}
 }
 
 // order tells the parts of the reload what to do next. False: one cannot be told, and the reload is refused.
@@ -260,14 +282,7 @@ func (p *parent) finishReload() {
 // reloadRefused lets the parts give up what they have prepared.
 func (p *parent) reloadRefused(why string) {
 	r := p.reloading
-	for _, c := range r.parts {
-		if c.proc == nil {
-			continue
-		}
-		if err := c.link.send(message{Kind: kindAbort, Seq: r.seq}, nil); err != nil {
-			p.log.Error(fmt.Sprintf("%s process: %v", c.name, err))
-		}
-	}
+	p.forget(r.seq)
 	r.next.close()
 	p.endReload(why)
 }
