@@ -253,13 +253,17 @@ func (d *Director) start(ctx context.Context) error {
 	if err := d.tab.read(ctx); err != nil {
 		return fmt.Errorf("read the %s table: %w", d.opt.Plane.Name(), err)
 	}
-	var post []action
-	for _, p := range d.pools {
-		d.adopt(p)
-		post = append(post, d.settle(p, p.start())...)
+	if in, ok := d.opt.Plane.(ipvs.Piecewise); ok && len(d.tab.have) == 0 {
+		d.fill(ctx, in.Piece())
+	} else {
+		var post []action
+		for _, p := range d.pools {
+			d.adopt(p)
+			post = append(post, d.settle(p, p.start())...)
+		}
+		d.commit(ctx, d.tab.difference())
+		d.tell(post)
 	}
-	d.commit(ctx, d.tab.difference())
-	d.tell(post)
 	d.markPackets(ctx)
 	d.control(ctx)
 	d.check(ctx)
@@ -504,10 +508,6 @@ func (d *Director) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
 	d.opt.SetCheckers(ctx, nil)
-	var post []action
-	for _, p := range d.pools {
-		post = append(post, p.stop()...)
-	}
 	if d.opt.Marks != nil && !d.opt.LeaveTable {
 		if err := d.opt.Marks.Set(ctx, d.markTable(), nil); err != nil {
 			d.log.Error("Cannot remove the marks of virtual server groups", "err", err)
@@ -520,9 +520,10 @@ func (d *Director) stop() {
 			d.log.Error("Cannot flush the table", "plane", d.opt.Plane.Name(), "err", err)
 		}
 	default:
-		d.tab.clear()
-		d.tab.apply(ctx, d.tab.difference())
+		d.tab.apply(ctx, d.tab.removal())
 	}
-	d.tell(post)
+	for _, p := range d.pools {
+		d.tell(p.stop())
+	}
 	d.release(ctx)
 }

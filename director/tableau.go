@@ -31,6 +31,7 @@ type tableau struct {
 	// known is the belief at the time of the last read, to tell a stranger's change from ours.
 	known map[ipvs.ServiceKey]*ipvs.Service
 
+	scratch  []ipvs.Dest     // of allowed
 	said     map[string]bool // warnings about the present services
 	saidOnce map[string]bool // warnings about those before them: not given again
 	failures map[failKey]failure
@@ -88,15 +89,15 @@ func (t *tableau) setServices(pools []*pool) {
 // allowed asks the plane what it can do of a service and says each limit once.
 func (t *tableau) allowed(s *service) bool {
 	vs := s.pool.vs
-	dests := make([]ipvs.Dest, 0, len(vs.RealServers)+1)
+	t.scratch = t.scratch[:0]
 	for _, r := range vs.RealServers {
-		dests = append(dests, r.dest(r.Weight))
+		t.scratch = append(t.scratch, r.dest(r.Weight))
 	}
 	if vs.Sorry != nil {
-		dests = append(dests, vs.Sorry.dest(1))
+		t.scratch = append(t.scratch, vs.Sorry.dest(1))
 	}
 	full := s.base
-	full.Dests = s.place(dests)
+	full.Dests = s.place(t.scratch[:0], t.scratch)
 	ok := true
 	for _, l := range t.plane.Check(&full) {
 		t.once(l.Text, s.pool.vs.Name)
@@ -192,14 +193,14 @@ func withFamily(s ipvs.Service) ipvs.Service {
 }
 
 // place gives destinations the ports that they have in this service, leaves out what the plane refused, and keeps the first of two
-// that become the same.
-func (s *service) place(dests []ipvs.Dest) []ipvs.Dest {
-	out := make([]ipvs.Dest, 0, len(dests))
+// that become the same. They are appended to out, which may be the empty beginning of dests.
+func (s *service) place(out, dests []ipvs.Dest) []ipvs.Dest {
 	var seen map[ipvs.DestKey]struct{}
 	if len(dests) > 16 {
 		seen = make(map[ipvs.DestKey]struct{}, len(dests))
 	}
-	for _, d := range dests {
+	for i := range dests {
+		d := dests[i]
 		d.Addr = d.Addr.Unmap()
 		d.Port = portIn(s.base.ServiceKey, d.Forward, d.Port)
 		if s.refused[d.DestKey] {
@@ -230,11 +231,16 @@ func destKeyIn(k ipvs.ServiceKey, r *RealServer) ipvs.DestKey {
 	return ipvs.DestKey{Addr: r.Addr.Addr().Unmap(), Port: portIn(k, r.Forward, r.Addr.Port())}
 }
 
-// want sets what the services of a pool should hold.
+// want sets what the services of a pool should hold; dests is given away.
 func (t *tableau) want(p *pool, dests []ipvs.Dest) {
-	for _, s := range t.of[p] {
+	of := t.of[p]
+	for i, s := range of {
 		w := s.base
-		w.Dests = s.place(dests)
+		if i == len(of)-1 {
+			w.Dests = s.place(dests[:0], dests)
+		} else {
+			w.Dests = s.place(make([]ipvs.Dest, 0, len(dests)), dests)
+		}
 		s.want = &w
 	}
 }
@@ -253,9 +259,22 @@ func (t *tableau) step(ops []ipvs.Op, p *pool, dests []ipvs.Dest) []ipvs.Op {
 	return ops
 }
 
-// clear wants nothing any more.
-func (t *tableau) clear() {
+// removal gives the writes after which nothing of ours is left, and wants nothing any more. The last service goes first: the kernel keeps what is
+// removed for two minutes, in case that it comes back, and looks through all of it for each server that is added, the latest first. So the next
+// start finds each at once.
+func (t *tableau) removal() []ipvs.Op {
+	var have ipvs.Table
+	for _, s := range slices.Backward(t.order) {
+		if t.have[s.base.ServiceKey] != nil {
+			have.Services = append(have.Services, ipvs.Service{ServiceKey: s.base.ServiceKey})
+		}
+	}
+	for _, k := range t.strays() {
+		have.Services = append(have.Services, ipvs.Service{ServiceKey: k})
+	}
 	t.order, t.byKey, t.of = nil, map[ipvs.ServiceKey]*service{}, map[*pool][]*service{}
+	t.have = map[ipvs.ServiceKey]*ipvs.Service{}
+	return ipvs.Diff(have, ipvs.Table{})
 }
 
 // difference gives the writes from all that is believed to be there to all that is wanted, and believes in them.
@@ -337,7 +356,11 @@ func (t *tableau) found(p *pool) *ipvs.Service {
 
 // apply writes, reports each refusal with its object once, and says whether there was one.
 func (t *tableau) apply(ctx context.Context, ops []ipvs.Op) (failed bool) {
-	errs := t.plane.Apply(ctx, ops)
+	return t.judge(ops, t.plane.Apply(ctx, ops))
+}
+
+// judge is apply behind the writing.
+func (t *tableau) judge(ops []ipvs.Op, errs []ipvs.OpError) (failed bool) {
 	bad := make(map[failKey]bool, len(errs))
 	for _, e := range errs {
 		if (e.Op.Kind == ipvs.DelDest || e.Op.Kind == ipvs.DelService) && (errors.Is(e.Err, syscall.ESRCH) || errors.Is(e.Err, syscall.ENOENT)) {

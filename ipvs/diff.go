@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -93,14 +94,17 @@ func (d *Dest) SameOptions(o *Dest) bool {
 // or changed (a service before its destinations), then in the same order the destinations that go, then the services that go in
 // the order of have. A service goes with its destinations in one write. Changing a forwarding method, a tunnel or a scheduler is an edit.
 // When want names a service, or a service a destination, more than once, the first counts. The time taken is linear.
-func Diff(have, want Table) []Op {
-	var ops, gone []Op
+func Diff(have, want Table) []Op { return AppendDiff(nil, have, want) }
+
+// AppendDiff appends the writes of Diff to ops.
+func AppendDiff(ops []Op, have, want Table) []Op {
+	var gone []Op
 	if len(have.Services) == 0 {
 		n := len(want.Services)
 		for i := range want.Services {
 			n += len(want.Services[i].Dests)
 		}
-		ops = make([]Op, 0, n)
+		ops = slices.Grow(ops, n)
 	}
 	present := make(map[ServiceKey]*Service, len(have.Services))
 	for i := range have.Services {
@@ -149,6 +153,9 @@ func destOp(kind OpKind, key ServiceKey, d *Dest) Op {
 	return op
 }
 
+// fewDests is up to how many destinations looking at all of them is faster than a map.
+const fewDests = 16
+
 // destDiff compares the destinations of one service after the other with the same two maps.
 type destDiff struct {
 	present map[DestKey]*Dest
@@ -160,6 +167,15 @@ func (m *destDiff) diff(key ServiceKey, have, want []Dest, ops, gone []Op) (opsO
 		for i := range want {
 			if !have[i].SameOptions(&want[i]) {
 				ops = append(ops, destOp(EditDest, key, &want[i]))
+			}
+		}
+		return ops, gone
+	}
+	if len(have) == 0 && len(want) <= fewDests {
+		for i := range want {
+			k := want[i].Normal()
+			if !slices.ContainsFunc(want[:i], func(o Dest) bool { return o.Normal() == k }) {
+				ops = append(ops, destOp(AddDest, key, &want[i]))
 			}
 		}
 		return ops, gone

@@ -55,6 +55,13 @@ type Plane interface {
 	Close() error
 }
 
+// Piecewise is a data plane to which many writes may as well be given in pieces: it needs no more time for them. Others make one
+// transaction of all that they are given at once.
+type Piecewise interface {
+	// Piece is how many writes a piece should have.
+	Piece() int
+}
+
 // Limit is one thing that a data plane cannot do for a service.
 type Limit struct {
 	Feature Feature

@@ -35,8 +35,9 @@ type Plane struct {
 }
 
 var (
-	_ ipvs.Plane  = (*Plane)(nil)
-	_ ipvs.Syncer = (*Plane)(nil)
+	_ ipvs.Plane     = (*Plane)(nil)
+	_ ipvs.Syncer    = (*Plane)(nil)
+	_ ipvs.Piecewise = (*Plane)(nil)
 )
 
 // Open connects to the IPVS of the network namespace at path (/run/netns/NAME), or of the present one when path is empty. The
@@ -221,6 +222,9 @@ const (
 	batchOps   = 256
 	batchBytes = 48 << 10
 )
+
+// Piece is how many writes go to the kernel in one system call.
+func (p *Plane) Piece() int { return batchOps }
 
 // Apply writes ops in their order, many in each system call. The kernel goes on after a refusal, and says which it refused.
 func (p *Plane) Apply(ctx context.Context, ops []ipvs.Op) []ipvs.OpError {
