@@ -44,16 +44,23 @@ func (e Exit) String() string {
 
 // Runner runs commands with the defaults of the daemon. The zero value is usable; methods may be called from any goroutine.
 type Runner struct {
-	Settings
 	// Grace is the time between SIGTERM and SIGKILL; zero means 2 s.
 	Grace time.Duration
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows
+	settings Settings
 	accounts map[[2]string]Account
 }
 
 // NewRunner makes a runner.
-func NewRunner(s Settings) *Runner { return &Runner{Settings: s} }
+func NewRunner(s Settings) *Runner { return &Runner{settings: s} }
+
+// Configure goes over to other settings, and forgets what accounts were: what is started from now on runs by them.
+func (r *Runner) Configure(s Settings) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settings, r.accounts = s, nil
+}
 
 // Run runs the command with extra arguments behind its own and waits for its end. Its environment is the daemon's without what
 // could change what the script does (see Environ), its streams are /dev/null, it leads a process group of its own and gets SIGTERM
@@ -112,29 +119,32 @@ func (r *Runner) run(ctx context.Context, c Command, max int, extra []string) (E
 	return e, collect(), err
 }
 
-// resolve is Settings.Check with the look-up of accounts remembered; what a script runs as changes with a new Runner only.
+// resolve is Settings.Check with the look-up of accounts remembered until the next Configure.
 func (r *Runner) resolve(c *Command) (string, Account, error) {
 	if c.IsZero() {
 		return "", Account{}, fmt.Errorf("empty command: %w", ErrNotFound)
 	}
 	key := [2]string{c.User, c.Group}
 	r.mu.Lock()
+	settings := r.settings
 	a, ok := r.accounts[key]
 	r.mu.Unlock()
 	if !ok {
 		var err error
-		if a, err = r.Account(c); err != nil {
+		if a, err = settings.Account(c); err != nil {
 			return "", a, fmt.Errorf("script %s: %w", c.Args[0], err)
 		}
 		r.mu.Lock()
-		if r.accounts == nil {
-			r.accounts = map[[2]string]Account{}
+		if r.settings == settings {
+			if r.accounts == nil {
+				r.accounts = map[[2]string]Account{}
+			}
+			r.accounts[key] = a
 		}
-		r.accounts[key] = a
 		r.mu.Unlock()
 	}
 	path, err := Find(c.Args[0])
-	if err == nil && r.Security && a.UID == 0 {
+	if err == nil && settings.Security && a.UID == 0 {
 		err = CheckPath(path)
 	}
 	return path, a, err

@@ -18,7 +18,6 @@ import (
 	"releve/ipvs/mark"
 	"releve/ipvs/nft"
 	"releve/notify"
-	"releve/script"
 )
 
 // checkerPart is the checker child: the director, its checkers, its data plane, and what hears of its events.
@@ -46,7 +45,7 @@ func newCheckerPart(env *environment) (part, error) {
 		marks = &mark.Marker{NetNamespace: ipvsNamespace(env.cfg)}
 	}
 	p.runner = healthcheck.NewRunner(healthcheck.RunnerOptions{
-		Log: env.log, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global)),
+		Log: env.log, Scripts: env.scripts,
 		Report: func(r healthcheck.Result) { p.dir.Report(r) },
 	})
 	p.dir, err = director.New(&env.cfg.LVS, director.Options{
@@ -144,7 +143,9 @@ func (p *checkerPart) prepare(ctx context.Context, cfg *confparse.Config) (*chan
 		return nil, err
 	}
 	return &change{plan: plan, abort: func() {}, commit: func(ctx context.Context) error {
+		p.env.scripts.Configure(scriptSettings(&cfg.Global)) // new checkers may run at once
 		if err := p.dir.Reload(ctx, &cfg.LVS); err != nil {
+			p.env.scripts.Configure(scriptSettings(&p.cfg.Load().Global))
 			return err
 		}
 		p.cfg.Store(cfg)

@@ -13,7 +13,7 @@ import (
 
 // newDispatcher makes what a part tells the outside world with.
 func newDispatcher(env *environment, class notify.Class) *notify.Dispatcher {
-	return notify.New(notifyConfig(env.o, env.cfg, class), notify.Options{Log: env.log, Run: script.NewRunner(scriptSettings(&env.cfg.Global)).RunOutput})
+	return notify.New(notifyConfig(env.o, env.cfg, class), notify.Options{Log: env.log, Run: env.scripts.RunOutput})
 }
 
 // notifyConfig says where the notifications of a part go. The script of a fifo that both parts write to belongs to the

@@ -50,6 +50,8 @@ type environment struct {
 	bfd    func(sessions []bfdState)      // tells the parent the states of BFD sessions
 	// servers asks the checker part for its virtual servers as JSON; nil without an answer.
 	servers func(ctx context.Context) []byte
+	// scripts runs all scripts of the process; a reload configures it.
+	scripts *script.Runner
 }
 
 // idents are the names of the processes in syslog.
@@ -111,7 +113,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	inherited.NoSwap = false     // which nobody inherits
 	applyProcess(&inherited, slog.New(slog.DiscardHandler))
 	applyProcess(proc, c.log)
-	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, states: func(states map[string]string) {
+	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, scripts: script.NewRunner(scriptSettings(&cfg.Global)), states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})
 	}, bfd: func(sessions []bfdState) {
 		c.tell(message{Kind: kindBFD, BFD: sessions})

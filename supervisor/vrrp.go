@@ -14,7 +14,6 @@ import (
 
 	"releve/confparse"
 	"releve/notify"
-	"releve/script"
 	"releve/vrrp"
 )
 
@@ -33,7 +32,7 @@ func newVRRPPart(env *environment) (part, error) {
 	p.cfg.Store(env.cfg)
 	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)
 	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
-		Sync: &syncControl{log: env.log}, Scripts: script.NewRunner(scriptSettings(&env.cfg.Global))}
+		Sync: &syncControl{log: env.log}, Scripts: env.scripts}
 	if env.start.Resume {
 		for name, state := range env.start.States {
 			if state == vrrp.Master.String() {
@@ -160,8 +159,10 @@ func (p *vrrpPart) prepare(ctx context.Context, cfg *confparse.Config) (*change,
 	}
 	return &change{plan: &Plan{VRRP: ready.Plan}, abort: ready.Abort, commit: func(ctx context.Context) error {
 		old := p.cfg.Swap(cfg)
+		p.env.scripts.Configure(scriptSettings(&cfg.Global)) // new scripts may run at once
 		if err := ready.Commit(ctx); err != nil {
 			p.cfg.Store(old)
+			p.env.scripts.Configure(scriptSettings(&old.Global))
 			return err
 		}
 		p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)
