@@ -1,7 +1,9 @@
 package confparse
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"releve/director"
@@ -53,13 +55,13 @@ func (p *interp) buildLVS(cfg *Config) {
 		groups[rg.name] = dg
 		c.Groups = append(c.Groups, dg)
 	}
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for _, vs := range p.raw.servers {
 		if d := p.buildServer(cfg, vs, groups); d != nil {
-			if seen[d.Name] {
-				continue
+			if seen[d.Name]++; seen[d.Name] > 1 {
+				p.note(vs.pos, "duplicate-vs", "%s is there already: the real servers of both are in one service, with the settings of the first", d.Name)
+				again(d, seen[d.Name])
 			}
-			seen[d.Name] = true
 			c.VirtualServers = append(c.VirtualServers, d)
 			if p.opt.Lint {
 				p.lintServer(vs, d)
@@ -67,6 +69,15 @@ func (p *interp) buildLVS(cfg *Config) {
 		}
 	}
 	p.checkerSecurity()
+}
+
+// again gives the checkers of the nth virtual server of a name names of their own.
+func again(d *director.VirtualServer, nth int) {
+	for _, r := range d.RealServers {
+		for _, c := range r.Checkers {
+			c.ID = fmt.Sprintf("%s (%d)%s", d.Name, nth, strings.TrimPrefix(c.ID, d.Name))
+		}
+	}
 }
 
 func (p *interp) checkerSecurity() {
@@ -356,6 +367,12 @@ func (p *interp) sorryServer(vs *rawVS, d *director.VirtualServer) {
 	d.Sorry = &director.RealServer{
 		Addr: netip.AddrPortFrom(a.Addr(), port), Name: rsName(a.Addr(), protoName(d.Key.Protocol), port),
 		Forward: m.f, TunnelType: m.typ, TunnelPort: m.port, TunnelFlags: m.flags, Weight: 1, Inhibit: d.SorryInhibit,
+	}
+	for _, r := range d.RealServers {
+		if r.Addr == d.Sorry.Addr && r.Inhibit != d.SorryInhibit {
+			p.bad(vs.sorry.pos, "sorry-inhibit", "%s: sorry_server %s is a real_server too, and only one of them is inhibited: both are", d.Name, d.Sorry.Name)
+			r.Inhibit, d.SorryInhibit, d.Sorry.Inhibit = true, true, true
+		}
 	}
 }
 

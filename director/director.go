@@ -278,9 +278,13 @@ func (d *Director) build(cfg *Config) {
 	o := poolOptions{rsInitNotifies: cfg.RSInitNotifies, noCheckerMails: cfg.NoCheckerMails}
 	d.assignMarks(cfg)
 	now := time.Now()
+	nth := map[string]int{}
 	for _, vs := range cfg.VirtualServers {
 		p := newPool(vs, o)
 		p.now = now
+		id := p.identity()
+		p.nth = nth[id]
+		nth[id]++
 		p.mark = d.marks[p.identity()]
 		d.pools = append(d.pools, p)
 		for i, m := range p.rs {
@@ -498,9 +502,14 @@ func (d *Director) reload(ctx context.Context, cfg *Config) error {
 	return nil
 }
 
-// identity is what makes two virtual servers of two configurations the same: address, port and protocol, mark, or group.
+// identity is what makes two virtual servers of two configurations the same: address, port and protocol, mark, or group. Of several that
+// are alike in one configuration the first is the same as the first of the other, and so on.
 func (p *pool) identity() string {
-	return fmt.Sprintf("%s/%d/%d", p.vs.Name, p.vs.Key.Protocol, p.vs.Key.Family)
+	id := fmt.Sprintf("%s/%d/%d", p.vs.Name, p.vs.Key.Protocol, p.vs.Key.Family)
+	if p.nth > 0 {
+		id += fmt.Sprintf("/%d", p.nth)
+	}
+	return id
 }
 
 // stop removes what is ours.

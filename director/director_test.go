@@ -329,13 +329,38 @@ func TestHASuspendChecksOnlyWhereTheAddressIs(t *testing.T) {
 	})
 }
 
-func TestTwoVirtualServersOnOneAddress(t *testing.T) {
+func TestVirtualServersThatShareAServiceHaveTheirServersInItTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := virtual(1, 0, server(1, 1, false)), virtual(1, 0, server(2, 1))
-		h := build(t, new(memory.Plane), &Config{VirtualServers: []*VirtualServer{a, b}}, Options{})
-		h.writes("the first of two", "-A -t 10.2.0.1:80 -s rr", "-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 1")
+		conf := func(weight int) []*VirtualServer {
+			a, b := virtual(1, 0, server(1, 1, false), server(2, 2, false)), virtual(1, 0, server(2, 5, false), server(3, weight, false))
+			b.Scheduler = "wlc"
+			for _, r := range b.RealServers {
+				r.Checkers[0].ID = "second " + r.Checkers[0].ID
+			}
+			return []*VirtualServer{a, b}
+		}
+		two := conf(1)
+		h := build(t, new(memory.Plane), &Config{VirtualServers: two}, Options{})
+		h.writes("the start", "-A -t 10.2.0.1:80 -s rr", "-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 1", "-a -t 10.2.0.1:80 -r 10.1.0.2:80 -m -w 2",
+			"-a -t 10.2.0.1:80 -r 10.1.0.3:80 -m -w 1")
 		h.logged("belongs to VS [10.2.0.1]:tcp:80 already")
+		h.report(two[0], 1, 0, up(false))
+		h.writes("a server of both that the first holds dead", "-e -t 10.2.0.1:80 -r 10.1.0.2:80 -m -w 5")
+		h.report(two[1], 0, 0, up(false))
+		h.writes("and the second too", "-d -t 10.2.0.1:80 -r 10.1.0.2:80")
+		h.reload(&Config{VirtualServers: conf(4)})
+		h.writes("a reload", "-e -t 10.2.0.1:80 -r 10.1.0.3:80 -m -w 4")
+		s, err := h.d.Snapshot(t.Context())
+		if err != nil || len(s.Limits) != 1 || s.VirtualServers[0].RealServers[1].Alive || s.VirtualServers[1].RealServers[0].Alive {
+			t.Errorf("after the reload: %+v, %v", s, err)
+		}
+		h.reload(&Config{VirtualServers: conf(4)[:1]})
+		h.writes("the second goes", "-d -t 10.2.0.1:80 -r 10.1.0.3:80")
+		if s, _ := h.d.Snapshot(t.Context()); len(s.Limits) != 0 {
+			t.Errorf("still said: %q", s.Limits)
+		}
 		h.stop()
+		h.writes("the stop", "-D -t 10.2.0.1:80")
 	})
 }
 

@@ -41,13 +41,17 @@ func (d *Director) fill(ctx context.Context, piece int) {
 	d.tell(post)
 }
 
-// additions appends the writes that make the services of a pool, of which nothing is there, and believes in them.
+// additions appends the writes that make the services of a pool, of which nothing is there but what another pool shares, and believes in them.
 func (t *tableau) additions(ops []ipvs.Op, p *pool) []ipvs.Op {
 	for _, s := range t.of[p] {
 		if s.want == nil {
 			continue
 		}
-		ops = ipvs.AppendDiff(ops, ipvs.Table{}, ipvs.Table{Services: []ipvs.Service{*s.want}})
+		var have ipvs.Table
+		if h := t.have[s.base.ServiceKey]; h != nil { // another pool's
+			have.Services = []ipvs.Service{*h}
+		}
+		ops = ipvs.AppendDiff(ops, have, ipvs.Table{Services: []ipvs.Service{*s.want}})
 		t.have[s.base.ServiceKey] = s.want
 	}
 	return ops

@@ -192,7 +192,7 @@ func (d *Director) understudy(plane *scribe) *Director {
 	u.opt.Log = u.log
 	u.tab = newTableau(u.log, u.opt.Plane)
 	u.tab.have, u.tab.unsure, u.tab.said, u.tab.failures = maps.Clone(d.tab.have), maps.Clone(d.tab.unsure), maps.Clone(d.tab.said), maps.Clone(d.tab.failures)
-	u.tab.of = make(map[*pool][]*service, len(d.tab.of))
+	u.tab.of = make(map[*pool][]*share, len(d.tab.of))
 	for _, p := range d.pools {
 		c := p.clone()
 		u.pools = append(u.pools, c)
@@ -293,8 +293,8 @@ func (p *Plan) services(d, u *Director, ops []ipvs.Op) {
 		}
 		s.Quorum = turn(o.up, n.up, "gained", "lost")
 		s.Sorry = turn(o.sorry, n.sorry, "in", "out")
-		touched := slices.ContainsFunc(u.tab.of[n], func(v *service) bool { return written[v.base.ServiceKey] }) ||
-			slices.ContainsFunc(d.tab.of[o], func(v *service) bool { return written[v.base.ServiceKey] })
+		touched := slices.ContainsFunc(u.tab.of[n], func(v *share) bool { return written[v.base.ServiceKey] }) ||
+			slices.ContainsFunc(d.tab.of[o], func(v *share) bool { return written[v.base.ServiceKey] })
 		if !touched && len(s.ServersAdded)+len(s.ServersRemoved) == 0 && s.Quorum == "" && s.Sorry == "" {
 			p.Unchanged++
 			continue

@@ -17,6 +17,8 @@ type pool struct {
 	vs  *VirtualServer
 	rs  []*member
 	opt poolOptions
+	// nth counts virtual servers of the same identity before it.
+	nth int
 	// mark stands for all addresses of the group (nftables_ipvs), zero: each address is a service.
 	mark uint32
 	// up is the quorum; "down" is assumed before the start.

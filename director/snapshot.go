@@ -89,7 +89,7 @@ func (d *Director) snapshot() *Snapshot {
 	return s
 }
 
-func (p *pool) status(services []*service) VirtualServerStatus {
+func (p *pool) status(services []*share) VirtualServerStatus {
 	v := VirtualServerStatus{Config: p.vs, QuorumUp: p.up, Since: p.since, SorryUp: p.sorry, Suspended: p.suspended,
 		LiveWeight: p.liveWeight()}
 	for _, s := range services {

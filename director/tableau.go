@@ -23,7 +23,7 @@ type tableau struct {
 
 	order []*service // in the order of the file
 	byKey map[ipvs.ServiceKey]*service
-	of    map[*pool][]*service
+	of    map[*pool][]*share
 	// have is the believed content, ours only. The services are shared with want and never changed in place.
 	have map[ipvs.ServiceKey]*ipvs.Service
 	// unsure are services of which a write failed since the last read: a difference there is not somebody else's doing.
@@ -50,12 +50,20 @@ type failKey struct {
 	dest    ipvs.DestKey
 }
 
-// service is one entry of the table that a pool wants.
+// service is one entry of the table. Several virtual servers may share it, by a mark of two groups for instance: the first one's settings
+// count, and it holds the destinations of all.
 type service struct {
+	base   ipvs.Service // without destinations
+	shares []*share
+	want   *ipvs.Service
+}
+
+// share is what one pool has in a service.
+type share struct {
+	*service
 	pool    *pool
-	base    ipvs.Service // without destinations
 	refused map[ipvs.DestKey]bool
-	want    *ipvs.Service
+	dests   []ipvs.Dest // as placed
 }
 
 func newTableau(log *slog.Logger, plane ipvs.Plane) *tableau {
@@ -68,26 +76,36 @@ func (t *tableau) setServices(pools []*pool) {
 	t.order = nil
 	t.saidOnce, t.said = t.said, map[string]bool{}
 	t.byKey = make(map[ipvs.ServiceKey]*service, len(pools))
-	t.of = make(map[*pool][]*service, len(pools))
+	t.of = make(map[*pool][]*share, len(pools))
 	for _, p := range pools {
 		for _, base := range t.expand(p.vs, p.mark) {
-			if other := t.byKey[base.ServiceKey]; other != nil {
-				t.once(fmt.Sprintf("VS %s: %s belongs to VS %s already - left out", p.vs.Name, keyString(base.ServiceKey), other.pool.vs.Name), p.vs.Name)
+			s := t.byKey[base.ServiceKey]
+			if s == nil {
+				s = &service{base: base}
+			}
+			part := &share{service: s, pool: p}
+			if !t.allowed(part) {
 				continue
 			}
-			s := &service{pool: p, base: base}
-			if !t.allowed(s) {
-				continue
+			if len(s.shares) == 0 {
+				t.byKey[base.ServiceKey] = s
+				t.order = append(t.order, s)
+			} else if first := s.shares[0].pool; first != p {
+				if base.FWMark == 0 || !s.base.SameOptions(&base) {
+					t.once(fmt.Sprintf("VS %s: %s belongs to VS %s already: the real servers of both are in it, with the settings of the first", p.vs.Name,
+						keyString(base.ServiceKey), first.vs.Name), p.vs.Name)
+				}
+			} else {
+				continue // the same address twice in one group
 			}
-			t.byKey[base.ServiceKey] = s
-			t.order = append(t.order, s)
-			t.of[p] = append(t.of[p], s)
+			s.shares = append(s.shares, part)
+			t.of[p] = append(t.of[p], part)
 		}
 	}
 }
 
 // allowed asks the plane what it can do of a service and says each limit once.
-func (t *tableau) allowed(s *service) bool {
+func (t *tableau) allowed(s *share) bool {
 	vs := s.pool.vs
 	t.scratch = t.scratch[:0]
 	for _, r := range vs.RealServers {
@@ -194,7 +212,7 @@ func withFamily(s ipvs.Service) ipvs.Service {
 
 // place gives destinations the ports that they have in this service, leaves out what the plane refused, and keeps the first of two
 // that become the same. They are appended to out, which may be the empty beginning of dests.
-func (s *service) place(out, dests []ipvs.Dest) []ipvs.Dest {
+func (s *share) place(out, dests []ipvs.Dest) []ipvs.Dest {
 	var seen map[ipvs.DestKey]struct{}
 	if len(dests) > 16 {
 		seen = make(map[ipvs.DestKey]struct{}, len(dests))
@@ -237,12 +255,31 @@ func (t *tableau) want(p *pool, dests []ipvs.Dest) {
 	for i, s := range of {
 		w := s.base
 		if i == len(of)-1 {
-			w.Dests = s.place(dests[:0], dests)
+			s.dests = s.place(dests[:0], dests)
 		} else {
-			w.Dests = s.place(make([]ipvs.Dest, 0, len(dests)), dests)
+			s.dests = s.place(make([]ipvs.Dest, 0, len(dests)), dests)
+		}
+		w.Dests = s.dests
+		if len(s.shares) > 1 {
+			w.Dests = s.union()
 		}
 		s.want = &w
 	}
+}
+
+// union is what all pools that share a service have in it; of a destination that two have the first one's counts.
+func (s *service) union() []ipvs.Dest {
+	var out []ipvs.Dest
+	seen := map[ipvs.DestKey]struct{}{}
+	for _, part := range s.shares {
+		for _, d := range part.dests {
+			if _, again := seen[d.DestKey]; !again {
+				seen[d.DestKey] = struct{}{}
+				out = append(out, d)
+			}
+		}
+	}
+	return out
 }
 
 // step appends the writes that lead from the believed content of a pool's services to dests.
@@ -272,7 +309,7 @@ func (t *tableau) removal() []ipvs.Op {
 	for _, k := range t.strays() {
 		have.Services = append(have.Services, ipvs.Service{ServiceKey: k})
 	}
-	t.order, t.byKey, t.of = nil, map[ipvs.ServiceKey]*service{}, map[*pool][]*service{}
+	t.order, t.byKey, t.of = nil, map[ipvs.ServiceKey]*service{}, map[*pool][]*share{}
 	t.have = map[ipvs.ServiceKey]*ipvs.Service{}
 	return ipvs.Diff(have, ipvs.Table{})
 }
