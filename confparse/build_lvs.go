@@ -309,6 +309,13 @@ func (p *interp) buildReal(cfg *Config, vs *rawVS, d *director.VirtualServer, rs
 		case d.Group == nil && !vs.hasMark && port != vs.port:
 			p.bad(rs.pos, "vs-rs-port-mismatch", "%s: real_server %s: with %s the port is the virtual server's, %d", d.Name, rs.addr, forwardName(m.f), vs.port)
 			port = vs.port
+		case d.Group != nil && port != 0:
+			for _, g := range d.Group.Members {
+				if g.FWMark == 0 && g.Port != port {
+					p.bad(rs.pos, "vs-rs-port-mismatch", "%s: real_server %s: with %s the port is that of each address of the group", d.Name, rs.addr, forwardName(m.f))
+					break
+				}
+			}
 		}
 	}
 	r := &director.RealServer{

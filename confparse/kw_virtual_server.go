@@ -18,7 +18,7 @@ var serverTable = &Table{Name: "virtual_server", rows: func() []Keyword {
 	return []Keyword{
 		{Name: "lvs_sched", Aliases: []string{"lb_algo"}, Args: args(word("SCHEDULER")), Default: "wlc", Room: roomDirector, Missing: ExitStop,
 			Help: "scheduler: " + strings.Join(schedulers, ", "), set: setScheduler},
-		{Name: "hashed", Room: roomDirector, Help: "entries are hashed; has no effect", set: func(p *interp, u *usage) { p.vs.hashed.put(true, u.pos()) }},
+		{Name: "hashed", Room: roomDirector, Help: "sh: entries are hashed; the kernel does that anyway", set: setHashed},
 		{Name: "flag-1", Room: roomDirector, Help: "first flag of the scheduler", set: schedFlag(ipvs.SchedFlag1, "")},
 		{Name: "flag-2", Room: roomDirector, Help: "second flag of the scheduler", set: schedFlag(ipvs.SchedFlag2, "")},
 		{Name: "flag-3", Room: roomDirector, Help: "third flag of the scheduler", set: schedFlag(ipvs.SchedFlag3, "")},
@@ -157,6 +157,14 @@ func setScheduler(p *interp, u *usage) {
 		}
 	}
 	p.bad(u.at(0), "bad-scheduler", "%s %q: want one of %s", u.st.Words[0].Text, u.str(0), strings.Join(schedulers, ", ")).Suggest = nearest(u.str(0), schedulers)
+}
+
+func setHashed(p *interp, u *usage) {
+	if p.vs.scheduler.or("wlc") != "sh" {
+		p.bad(u.pos(), "ignored", "hashed counts only behind lvs_sched sh: ignored")
+		return
+	}
+	p.vs.hashed.put(true, u.pos())
 }
 
 func schedFlag(f ipvs.Flags, sched string) func(p *interp, u *usage) {

@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -122,7 +123,11 @@ func (d *Director) setTimeouts(ctx context.Context) {
 	if d.timeset && d.ours == want {
 		return
 	}
-	before, err := d.opt.Plane.SetTimeouts(ctx, want)
+	full := want
+	if d.timeset { // what is not named any more becomes what it was
+		full.TCP, full.TCPFin, full.UDP = cmp.Or(want.TCP, d.timeouts.TCP), cmp.Or(want.TCPFin, d.timeouts.TCPFin), cmp.Or(want.UDP, d.timeouts.UDP)
+	}
+	before, err := d.opt.Plane.SetTimeouts(ctx, full)
 	d.settled(what, err)
 	if err != nil {
 		return
