@@ -64,6 +64,8 @@ type Global struct {
 	ReloadRepeat      bool
 	ReloadFile        string // reload_file
 	ConfigSaveDir     string // config_save_dir
+	// CheckersInFlight is checker_max_in_flight: how many health checks may be under way at once; zero: as the open files allow.
+	CheckersInFlight int
 	// ReloadGuard is reload_guard: a reload with any complaint is refused.
 	ReloadGuard bool
 	// FifoStatesOnReload is fifo_write_vrrp_states_on_reload.

@@ -429,6 +429,7 @@ func (d *dumper) globalLVS(c *Config) {
 	}
 	d.flag("rs_init_notifies", l.RSInitNotifies)
 	d.flag("checker_log_all_failures", l.CheckerLogAll)
+	d.some("checker_max_in_flight", c.Global.CheckersInFlight)
 	d.text("nftables_ipvs", l.NFTables)
 	d.int("nftables_ipvs_priority", l.NFTablesPriority)
 	d.line("nftables_ipvs_start_fwmark", strconv.FormatUint(uint64(l.NFTablesStartMark), 10))

@@ -145,6 +145,9 @@ func globalLVSRows() []Keyword {
 		}},
 		{Name: "rs_init_notifies", Room: roomDirector, Help: "notify_up of the servers that are in at the start", set: func(p *interp, u *usage) { p.raw.global.rsInitNotifies = true }},
 		{Name: "checker_log_all_failures", Args: args(boolean().opt()), Room: roomCheck, Help: "log every failure of a server that is up", set: func(p *interp, u *usage) { p.raw.global.checkerLogAll = u.orTrue() }},
+		{Name: "checker_max_in_flight", Args: args(num("N", 1, 1048576)), Default: "the open files allowed, less 64", Room: roomCheck, Since: "releve", Missing: ExitConfig, Help: "how many health checks may be under way at once; others wait for their turn", set: func(p *interp, u *usage) {
+			p.raw.global.g.CheckersInFlight = u.int(0)
+		}},
 		{Name: "nftables_ipvs", Args: args(word("TABLE").opt()), Default: "keepalived_ipvs", Room: roomDirector, Since: "2.2.2", Help: "groups become one mark service each, packets are marked by nftables", set: func(p *interp, u *usage) {
 			p.raw.global.nftIPVS = u.strOr(0, "keepalived_ipvs")
 		}},

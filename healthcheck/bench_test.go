@@ -100,7 +100,9 @@ func startServerAs(b testing.TB, kind string) netip.AddrPort {
 }
 
 func TestMain(m *testing.M) {
-	if kind := os.Getenv("HEALTHCHECK_TEST_SERVER"); kind != "" {
+	if kind := os.Getenv("HEALTHCHECK_TEST_SERVER"); kind == "stall" {
+		stallChild()
+	} else if kind != "" {
 		benchServer(kind == "tls")
 		return
 	}

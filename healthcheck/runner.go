@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ type RunnerOptions struct {
 // Runner runs checkers, each attempt in its checker's own goroutine. Make it with NewRunner; its methods may be called from any goroutine.
 type Runner struct {
 	o     RunnerOptions
-	slots chan struct{}
+	slots atomic.Pointer[chan struct{}]
 	wg    sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows; held by Set while it starts and stops checkers
@@ -60,10 +61,21 @@ func NewRunner(o RunnerOptions) *Runner {
 	if o.FirstDelay <= 0 {
 		o.FirstDelay = time.Second
 	}
-	if o.InFlight <= 0 {
-		o.InFlight = openFiles() - 64
+	r := &Runner{o: o, checkers: map[string]*checker{}, epoch: time.Now()}
+	r.SetInFlight(o.InFlight)
+	return r
+}
+
+// SetInFlight changes how many checks may be under way at once, as RunnerOptions.InFlight says it. What is under way or waits for its turn
+// goes on by the old number.
+func (r *Runner) SetInFlight(n int) {
+	if n <= 0 {
+		n = max(openFiles()-64, 1)
 	}
-	return &Runner{o: o, slots: make(chan struct{}, max(o.InFlight, 1)), checkers: map[string]*checker{}, epoch: time.Now()}
+	if old := r.slots.Load(); old == nil || cap(*old) != n {
+		slots := make(chan struct{}, n)
+		r.slots.Store(&slots)
+	}
 }
 
 func openFiles() int {
@@ -84,7 +96,9 @@ type checker struct {
 	p         prober
 	rule      rule
 	st        Status
-	timer     *time.Timer // fires attempt; nil for BFD_CHECK
+	timer     *time.Timer   // fires attempt; nil for BFD_CHECK
+	due       time.Time     // when the next attempt is meant to be, before it is put on the grid
+	late      time.Duration // how much later than due the last one began
 	suspended bool
 	watched   bool   // a FILE_CHECK that is told of changes
 	again     bool   // a FILE_CHECK that was told of one while it looked
@@ -212,30 +226,6 @@ func (r *Runner) start(c *checker) {
 	c.arm(first)
 }
 
-// arm sets the timer; the mutex is held.
-func (c *checker) arm(after time.Duration) {
-	// On a common grid many attempts share one waking of the process.
-	grid := fineGrid
-	if after >= time.Second {
-		grid = coarseGrid
-	}
-	if off := (time.Since(c.r.epoch) + after) % grid; off > 0 && after > grid {
-		after += grid - off
-	}
-	c.st.Next = time.Now().Add(after)
-	if c.timer == nil {
-		c.timer = time.AfterFunc(after, c.attempt)
-	} else {
-		c.timer.Reset(after)
-	}
-}
-
-// The grids of the attempts' times, for delays under a second and others: far finer than what a delay says.
-const (
-	fineGrid   = time.Millisecond
-	coarseGrid = 10 * time.Millisecond
-)
-
 // Wait returns when all checkers that were told to end have ended. A script that does not end by itself
 // is killed after its grace.
 func (r *Runner) Wait() { r.wg.Wait() }
@@ -272,10 +262,12 @@ func (c *checker) configure(cfg *Config) {
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
 	c.cfg, c.st.ID = cfg, cfg.ID
+	was := c.rule.delayLoop
 	c.rule.configure(cfg)
-	// A shorter delay_loop counts at once, if the checker is between attempts.
-	if c.timer != nil && !c.watched && time.Until(c.st.Next) > cfg.DelayLoop && c.timer.Stop() {
-		c.arm(cfg.DelayLoop)
+	// A shorter delay_loop counts at once, if the checker is between attempts. What is left of the old one is shortened in proportion, so
+	// that the attempts of many checkers stay as far apart as they were.
+	if left := time.Until(c.st.Next); c.timer != nil && !c.watched && left > c.rule.delayLoop && c.timer.Stop() {
+		c.arm(time.Duration(float64(left) * min(1, float64(c.rule.delayLoop)/float64(was))))
 	}
 }
 
@@ -305,9 +297,13 @@ func (c *checker) finish() {
 
 // attempt is what the timer runs, in a goroutine of its own.
 func (c *checker) attempt() {
-	c.r.slots <- struct{}{}
+	if c.afterStall() {
+		return
+	}
+	slots := *c.r.slots.Load()
+	slots <- struct{}{}
 	next := c.once()
-	<-c.r.slots
+	<-slots
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
 	switch {
@@ -319,7 +315,7 @@ func (c *checker) attempt() {
 	case c.watched:
 		c.st.Next = time.Time{}
 	default:
-		c.arm(next)
+		c.arm(max(0, next-c.debt(next)))
 	}
 }
 
@@ -327,14 +323,16 @@ func (c *checker) attempt() {
 func (c *checker) once() time.Duration {
 	c.att.mu.Lock()
 	if c.suspended || c.att.stopped {
+		c.late = 0
 		next := c.rule.delayLoop
 		c.att.mu.Unlock()
 		return next
 	}
 	cfg, url := c.cfg, c.rule.url
+	begin := time.Now()
+	c.late = begin.Sub(c.due)
 	c.att.mu.Unlock()
 
-	begin := time.Now()
 	out := c.p.probe(&c.att, url)
 	end := time.Now()
 

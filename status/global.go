@@ -96,6 +96,9 @@ func (t *text) reloads(g *confparse.Global) {
 	if g.HasReloadFile {
 		t.top("Reload file", or(g.ReloadFile, "(beside the pid file)"))
 	}
+	if g.CheckersInFlight > 0 {
+		t.top("Health checks in flight", g.CheckersInFlight)
+	}
 	if g.ReloadGuard {
 		t.top("Reload guard", g.ReloadGuard)
 	}

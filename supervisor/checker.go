@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type checkerPart struct {
 }
 
 func newCheckerPart(env *environment) (part, error) {
+	debug.SetGCPercent(50) // checks need next to no memory, so that collecting more often costs nothing
 	plane, err := openPlane(env)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func newCheckerPart(env *environment) (part, error) {
 		marks = &mark.Marker{NetNamespace: ipvsNamespace(env.cfg)}
 	}
 	p.runner = healthcheck.NewRunner(healthcheck.RunnerOptions{
-		Log: env.log, Scripts: env.scripts,
+		Log: env.log, Scripts: env.scripts, InFlight: env.cfg.Global.CheckersInFlight,
 		Report: func(r healthcheck.Result) { p.dir.Report(r) },
 	})
 	p.dir, err = director.New(&env.cfg.LVS, director.Options{
@@ -148,6 +150,7 @@ func (p *checkerPart) prepare(ctx context.Context, cfg *confparse.Config) (*chan
 			p.env.scripts.Configure(scriptSettings(&p.cfg.Load().Global))
 			return err
 		}
+		p.runner.SetInFlight(cfg.Global.CheckersInFlight)
 		p.cfg.Store(cfg)
 		p.auto.configure(&cfg.Global, &cfg.Global.CheckerProcess)
 		p.watch(ctx, cfg)
