@@ -217,6 +217,51 @@ func TestKeepalivedIsOurNeighbour(t *testing.T) {
 	}
 }
 
+// TestPassiveSessionsAndTheTTL: either end may be the passive one, and packets that have come too far do not count until max_hops allows it.
+func TestPassiveSessionsAndTheTTL(t *testing.T) {
+	testneed.Need(t, "root", "netns", "keepalived")
+	if inNamespace(t) {
+		return
+	}
+	network(t)
+	keepalived := func(extra string) func() {
+		stop, _ := there(t, "bfd_instance B1 {\n neighbor_ip 10.0.0.1\n source_ip 10.0.0.2\n min_tx 60\n min_rx 70\n multiplier 20\n "+extra+"\n}\n",
+			"keepalived", "-n", "-l", "-f", "FILE")
+		return stop
+	}
+	for _, c := range []struct {
+		name, theirs string
+		passive      bool
+	}{{"here", "", true}, {"there", "passive", false}} {
+		t.Run("passive "+c.name, func(t *testing.T) {
+			stop := keepalived(c.theirs)
+			n := neighbor("10.0.0.2", "10.0.0.1")
+			n.Passive = c.passive
+			h := engine(t, n)
+			h.until(true)
+			stop()
+			h.until(false)
+			h.stop()
+		})
+	}
+	t.Run("a TTL of 250", func(t *testing.T) {
+		defer keepalived("ttl 250")()
+		n := neighbor("10.0.0.2", "10.0.0.1")
+		h := engine(t, n)
+		h.until(false)
+		st, drops, err := h.e.Snapshot(t.Context())
+		if err != nil || drops[ErrTTL] == 0 || st[0].Received != 0 {
+			t.Errorf("%+v, drops %v, %v; want packets dropped for their TTL", st, drops, err)
+		}
+		next := *n
+		next.MaxHops = 5
+		if err := h.e.Reload(t.Context(), []*Config{&next}); err != nil {
+			t.Fatal(err)
+		}
+		h.until(true)
+	})
+}
+
 func TestBirdIsOurNeighbour(t *testing.T) {
 	testneed.Need(t, "root", "netns", "bird")
 	if inNamespace(t) {
@@ -231,6 +276,7 @@ func TestBirdIsOurNeighbour(t *testing.T) {
 		{"single hop over IPv4", "10.0.0.1", "10.0.0.2", `dev "v2"`, false},
 		{"single hop over IPv6", "fd00::1", "fd00::2", `dev "v2"`, false},
 		{"multihop over IPv4", "10.0.0.1", "10.0.0.2", "local 10.0.0.2 multihop on", true},
+		{"multihop over IPv6", "fd00::1", "fd00::2", "local fd00::2 multihop on", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := neighbor(c.theirs, c.ours)
