@@ -16,6 +16,9 @@ import (
 // don't see it.
 const envPart = "RELEVE_PART"
 
+// Again tells whether the daemon started this process from itself, so that what the command line makes one say has been said.
+func Again() bool { return os.Getenv(envPart) != "" }
+
 // envThreads is the runtime's variable for how many processors it uses. A part behind whose name stands startsAlone has got it from us.
 const (
 	envThreads  = "GOMAXPROCS"

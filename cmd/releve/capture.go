@@ -96,7 +96,8 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 		know, err = c.knowledge()
 	}
 	if err != nil {
-		return wrongUse(stderr, "capture", err)
+		wrongUse(stderr, "capture", err)
+		return 2
 	}
 	if err := c.run(know, stdout, stderr); err != nil {
 		if exe, eerr := os.Executable(); eerr == nil && errors.Is(err, capture.ErrPrivilege) {

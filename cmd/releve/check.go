@@ -56,7 +56,7 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--format %q: want text, json or sarif", *format)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve check: %v\n\n%s%s", err, checkUsage, flags.FlagUsages())
+		wrongUse(stderr, "check", err)
 		return 1
 	}
 

@@ -14,6 +14,23 @@ import (
 	"releve/supervisor"
 )
 
+// clientUsage is the help of the commands that ask the daemon; the flags stand in it.
+var clientUsage = map[string]string{
+	"reload": `Usage: releve reload [OPTIONS]
+Makes the running daemon read its configuration again, waits, and says what changed, or why the file was refused: then the running
+configuration stays. SIGHUP does the same without an answer.
+
+%s
+Exit status: 0 it is taken, 1 it is refused, 2 wrong options, 3 no daemon answers.
+`,
+	"status": `Usage: releve status [OPTIONS]
+Says what the running daemon is doing: its parts, the states of its instances and servers, and what came of the last reload.
+
+%s
+Exit status: 0, 1 the daemon could not say, 2 wrong options, 3 no daemon answers.
+`,
+}
+
 // reloadCommand is `releve reload`: SIGHUP that waits and says how it went.
 var reloadCommand = subcommand{"reload", "reload the running daemon and say whether it was taken", func(args []string, stdout, stderr io.Writer) int {
 	a, status := ask("reload", args, stdout, stderr)
@@ -89,18 +106,21 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 // ask reads the flags that clients of the daemon share and asks it. Without an answer to show it returns the exit status.
 func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.Answer, int) {
 	flags := pflag.NewFlagSet("releve "+command, pflag.ContinueOnError)
-	flags.SetOutput(stderr)
-	pidFile := flags.StringP("pid", "p", "", "pid file of the daemon (default: where a daemon is found)")
+	flags.SetOutput(io.Discard)
+	flags.SortFlags = false
+	pidFile := flags.StringP("pid", "p", "", "pid `file` of the daemon (default: where a daemon is found)")
 	asJSON := flags.Bool("json", false, "print the answer as JSON")
-	if err := flags.Parse(args); err != nil {
-		if err == pflag.ErrHelp {
-			return nil, 0
-		}
-		fmt.Fprintln(stderr, err)
-		return nil, 2
+	help := flags.BoolP("help", "h", false, "this text")
+	err := flags.Parse(args)
+	if err == nil && *help {
+		fmt.Fprintf(stdout, clientUsage[command], flags.FlagUsages())
+		return nil, 0
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "releve %s: unexpected words: %s\n", command, strings.Join(flags.Args(), " "))
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("%q is out of place", strings.Join(flags.Args(), " "))
+	}
+	if err != nil {
+		wrongUse(stderr, command, err)
 		return nil, 2
 	}
 	a, err := supervisor.Ask(pidFileOr(*pidFile), command)

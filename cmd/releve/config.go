@@ -38,7 +38,7 @@ func runConfig(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--format %q: want conf or json", *format)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve config: %v\n\n%s%s", err, configUsage, flags.FlagUsages())
+		wrongUse(stderr, "config", err)
 		return 1
 	}
 	src, diags := confparse.Load(flags.Arg(1), confparse.LoadOptions{ConfigID: *id})

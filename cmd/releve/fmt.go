@@ -42,7 +42,7 @@ func runFmt(args []string, stdout, stderr io.Writer) int {
 		err = errors.New("name a file")
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve fmt: %v\n\n%s%s", err, fmtUsage, flags.FlagUsages())
+		wrongUse(stderr, "fmt", err)
 		return 1
 	}
 	if flags.NArg() == 0 {

@@ -34,7 +34,7 @@ func runKeywords(args []string, stdout, stderr io.Writer) int {
 	help := flags.BoolP("help", "h", false, "this text")
 	err := flags.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "releve keywords: %v\n\n%s%s", err, keywordsUsage, flags.FlagUsages())
+		wrongUse(stderr, "keywords", err)
 		return 1
 	}
 	switch {

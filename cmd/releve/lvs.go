@@ -100,7 +100,7 @@ func runLVS(args []string, stdout, stderr io.Writer) int {
 	o, flags, help, err := parseLVS(args)
 	switch {
 	case err != nil:
-		fmt.Fprintf(stderr, "releve lvs: %v\n\n%s%s", err, lvsUsage, flags.FlagUsages())
+		wrongUse(stderr, "lvs", err)
 		return 1
 	case help:
 		fmt.Fprint(stdout, lvsUsage, flags.FlagUsages(), lvsMore)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"releve/confparse"
 	"releve/logging"
 	"releve/supervisor"
 )
@@ -34,8 +35,11 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	if len(argv) > 0 {
 		face, words = filepath.Base(argv[0]), argv[1:]
 	}
-	if i := slices.IndexFunc(subcommands, func(s subcommand) bool { return len(words) > 0 && s.name == words[0] }); i >= 0 && face != "keepalived" && face != "genhash" {
-		return subcommands[i].run(words[1:], stdout, stderr)
+	if face != "keepalived" && face != "genhash" {
+		if len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+			return command(words[0], words[1:], stdout, stderr)
+		}
+		face = "releve"
 	}
 	switch {
 	case face == "genhash":
@@ -50,7 +54,10 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return 1
 	case c.help:
-		usage(stderr, face)
+		if face == "keepalived" { // the reference writes it to the standard error
+			stdout = stderr
+		}
+		usage(stdout, face)
 		return 0
 	case c.version:
 		version(stderr)
@@ -66,11 +73,13 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, n)
 		return 0
 	}
-	for _, note := range c.notes {
-		fmt.Fprintln(stderr, note)
-	}
-	if len(rest) > 0 {
-		fmt.Fprintf(stdout, "Unexpected argument(s): %s\n", strings.Join(rest, " "))
+	if !supervisor.Again() {
+		for _, note := range c.notes {
+			fmt.Fprintln(stderr, note)
+		}
+		if len(rest) > 0 {
+			fmt.Fprintf(stdout, "Unexpected argument(s): %s\n", strings.Join(rest, " "))
+		}
 	}
 	if !c.Test {
 		return supervisor.Run(c.Options, stderr)
@@ -80,6 +89,41 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		status = 5
 	}
 	return status
+}
+
+// command is `releve WORD`.
+func command(word string, args []string, stdout, stderr io.Writer) int {
+	find := func(name string) *subcommand {
+		i := slices.IndexFunc(subcommands, func(s subcommand) bool { return s.name == name })
+		if i < 0 {
+			return nil
+		}
+		return &subcommands[i]
+	}
+	switch s := find(word); {
+	case s != nil:
+		return s.run(args, stdout, stderr)
+	case word == "help" && len(args) > 0 && find(args[0]) != nil:
+		return find(args[0]).run([]string{"--help"}, stdout, stderr)
+	case word == "help" && len(args) == 0:
+		usage(stdout, "releve")
+		return 0
+	case word == "help":
+		word = args[0]
+	case word == "version":
+		version(stdout)
+		return 0
+	}
+	names := []string{"help", "version"}
+	for _, s := range subcommands {
+		names = append(names, s.name)
+	}
+	hint := ""
+	if near := confparse.Nearest(word, names); near != "" {
+		hint = "; did you mean " + near + "?"
+	}
+	fmt.Fprintf(stderr, "releve: there is no command %q%s (releve --help lists them)\n", word, hint)
+	return 2
 }
 
 // parse reads the words behind argv[0] as keepalived's command line.

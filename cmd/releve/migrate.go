@@ -84,7 +84,7 @@ func runMigrate(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--check %s: not tcp", m.check)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve migrate: %v\n\n%s%s", err, migrateUsage, flags.FlagUsages())
+		wrongUse(stderr, "migrate", err)
 		return 2
 	}
 	res, err := m.run(flags.Arg(0), flags.Arg(1))

@@ -18,25 +18,33 @@ const (
 	planNoDaemon = 3
 )
 
+// planUsage is the help; the flags stand in it.
+const planUsage = `Usage: releve plan [OPTIONS] [FILE]
+Says what a reload with a file would change in the running daemon: states, addresses, and every write to the kernel. It changes
+nothing. Without FILE the daemon's own configuration file is planned.
+
+%s
+Exit status: 0 nothing would change, 1 something would, 2 the file cannot be taken over, 3 no daemon answers.
+`
+
 // planCommand is `releve plan FILE`: what a reload would change in the running daemon.
 var planCommand = subcommand{"plan", "what a reload with a file would change, without changing it", func(args []string, stdout, stderr io.Writer) int {
 	flags := pflag.NewFlagSet("releve plan", pflag.ContinueOnError)
-	flags.SetOutput(stderr)
-	pidFile := flags.StringP("pid", "p", "", "pid file of the daemon (default: where a daemon is found)")
+	flags.SetOutput(io.Discard)
+	flags.SortFlags = false
+	pidFile := flags.StringP("pid", "p", "", "pid `file` of the daemon (default: where a daemon is found)")
 	asJSON := flags.Bool("json", false, "print the answer as JSON")
-	against := flags.String("against", "", "plan from this file instead of from the running daemon, with all its instances MASTER and all its servers in")
+	against := flags.String("against", "", "plan from this `file` instead of from the running daemon, with all its instances MASTER and all its servers in")
 	alone := flags.Bool("no-daemon", false, "plan from nothing, as for a first start")
-	id := flags.StringP("config-id", "i", "", "configuration id, with --against and --no-daemon")
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "Usage: releve plan [OPTION...] [FILE]\n\nWithout FILE the daemon's own configuration file is planned.\n"+
-			"Exit status: 0 nothing would change, 1 something would, 2 the file cannot be taken over, 3 no daemon answers.\n\n"+flags.FlagUsages())
-	}
+	id := flags.StringP("config-id", "i", "", "configuration `id`, with --against and --no-daemon")
+	help := flags.BoolP("help", "h", false, "this text")
 	if err := flags.Parse(args); err != nil {
-		if err == pflag.ErrHelp {
-			return 0
-		}
-		fmt.Fprintln(stderr, err)
+		wrongUse(stderr, "plan", err)
 		return planRefused
+	}
+	if *help {
+		fmt.Fprintf(stdout, planUsage, flags.FlagUsages())
+		return planEmpty
 	}
 	file := flags.Arg(0)
 	offline := *alone || *against != ""

@@ -62,7 +62,7 @@ func runProbe(args []string, stdout, stderr io.Writer) int {
 		err = errors.New("name a file")
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "releve probe: %v\n\n%s%s", err, probeUsage, flags.FlagUsages())
+		wrongUse(stderr, "probe", err)
 		return 2
 	}
 	if _, err := os.Stat(flags.Arg(0)); err != nil {

@@ -32,7 +32,7 @@ func usage(w io.Writer, face string) {
 		for _, s := range subcommands {
 			fmt.Fprintf(w, "  %-28s %s\n", s.name, s.help)
 		}
-		fmt.Fprint(w, "\nOptions, as keepalived(8) has them:\n")
+		fmt.Fprintf(w, "%s COMMAND --help says more of each.\n\nOptions of the daemon, as keepalived(8) has them:\n", face)
 	}
 	for _, o := range options {
 		left := "      --" + o.long
@@ -58,8 +58,7 @@ func usage(w io.Writer, face string) {
 	}
 }
 
-// wrongUse says what is wrong with a command line, and where to read on; it gives the exit status.
-func wrongUse(stderr io.Writer, command string, err error) int {
+// wrongUse says what is wrong with a command line, and where to read on.
+func wrongUse(stderr io.Writer, command string, err error) {
 	fmt.Fprintf(stderr, "releve %s: %v (releve %s --help says more)\n", command, err, command)
-	return 2
 }
