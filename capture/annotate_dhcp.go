@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,9 +35,13 @@ func (a *Annotator) dhcpMessage(f *Frame, m *DHCP, n *Note) {
 	switch m.Kind {
 	case 1:
 		n.Src = client
-		n.say(Info, "%s asks for an address%s: every server hears it, one of the pair answers, chosen by the hash of the hardware address.", client, relayed)
+		if n.Dst == "" {
+			n.say(Info, "%s asks for an address%s: every server hears it, one of the pair answers, chosen by the hash of the hardware address.", client, relayed)
+		} else {
+			n.say(Info, "%s asks %s for an address%s.", client, n.Dst, relayed)
+		}
 		if m.Secs > 3 {
-			n.say(Info, "It has been asking for %d s, so the other server may answer too.", m.Secs)
+			n.say(Info, "It says that it has been asking for %d s: then a server answers for its peer, too.", m.Secs)
 		}
 	case 2:
 		v.offers++
@@ -81,6 +86,10 @@ func (a *Annotator) failover(f *Frame, m *Failover, n *Note) {
 	src := n.Src
 	for i := range m.Messages {
 		x := &m.Messages[i]
+		same, first := m.alike(i)
+		if !first {
+			continue
+		}
 		switch x.Type {
 		case 10:
 			before := a.peers[src]
@@ -105,17 +114,17 @@ func (a *Annotator) failover(f *Frame, m *Failover, n *Note) {
 			n.say(Info, "%s greets its failover peer as primary%s%s.", src, ifElse(x.HasMCLT, fmt.Sprintf(", MCLT %d s", x.MCLT), ""), buckets(x.HashBuckets))
 		case 6:
 			if x.Reject != 0 {
-				n.say(Alarm, "%s rejects its failover peer, reason %d.", src, x.Reject)
+				n.say(Alarm, "%s rejects its failover peer: %s.", src, nameOf(rejectReasons[:], int(x.Reject)))
 			} else {
 				n.say(Info, "%s accepts its failover peer.", src)
 			}
 		case 3:
-			n.say(Info, "%s tells its peer that %s is %s.", src, x.Addr, x.BindingName())
+			n.say(Info, "%s tells its peer that %s %s %s.", src, several(same), ifElse(len(same) > 1, "are", "is"), x.BindingName())
 		case 4:
 			if x.Reject != 0 {
-				n.say(Alarm, "%s does not accept that for %s, reason %d.", src, x.Addr, x.Reject)
+				n.say(ifElse(x.Reject == 15 || x.Reject == 16, Info, Alarm), "%s does not accept that for %s: %s.", src, several(same), nameOf(rejectReasons[:], int(x.Reject)))
 			} else {
-				n.say(Routine, "%s has noted that for %s.", src, x.Addr)
+				n.say(Routine, "%s has noted that for %s.", src, several(same))
 			}
 		case 1:
 			n.say(Info, "%s asks for its share of the free addresses.", src)
@@ -139,6 +148,34 @@ func (a *Annotator) failover(f *Frame, m *Failover, n *Note) {
 	if words := strings.Fields(n.Text); len(words) > 90 {
 		n.Text = strings.Join(words[:80], " ") + fmt.Sprintf(" ... (%d messages)", len(m.Messages))
 	}
+}
+
+// alike gives the addresses of all updates, or answers to updates, of a segment that say the same as its message i, and whether that is the
+// first of them. Other messages stand for themselves.
+func (m *Failover) alike(i int) (addrs []netip.Addr, first bool) {
+	x := &m.Messages[i]
+	if x.Type != 3 && x.Type != 4 {
+		return nil, true
+	}
+	first = true
+	for j := range m.Messages {
+		if y := &m.Messages[j]; y.Type == x.Type && y.Binding == x.Binding && y.Reject == x.Reject {
+			first = first && j >= i
+			addrs = append(addrs, y.Addr)
+		}
+	}
+	return addrs, first
+}
+
+// several is a list of addresses in a few words.
+func several(all []netip.Addr) string {
+	switch last := len(all) - 1; {
+	case last == 0:
+		return all[0].String()
+	case last > 1 && slices.IsSortedFunc(all, netip.Addr.Compare):
+		return fmt.Sprintf("%d addresses from %s to %s", len(all), all[0], all[last])
+	}
+	return addrList(all)
 }
 
 // buckets says how the clients are shared out.

@@ -101,6 +101,11 @@ var failoverTypes = [...]string{"", "POOLREQ", "POOLRESP", "BNDUPD", "BNDACK", "
 var failoverStates = [...]string{"", "startup", "normal", "communications-interrupted", "partner-down", "potential-conflict", "recover", "paused", "shutdown", "recover-done", "resolution-interrupted", "conflict-done"}
 var bindingStates = [...]string{"", "free", "active", "expired", "released", "abandoned", "reset", "backup"}
 
+// rejectReasons are those of draft-ietf-dhc-failover-12, section 12.21.
+var rejectReasons = [...]string{"", "the address is in no pool", "a fatal conflict: the address is in use by another client", "binding information is missing", "the clocks differ too much", "an invalid MCLT",
+	"an unknown reason", "a second connection", "an invalid partner", "no TLS", "TLS is not configured", "TLS is required", "no message digests", "message digests are not configured", "another version of the protocol",
+	"its information is outdated", "its information matters less than the peer's", "no traffic for too long", "the shares of the clients conflict", "the address is not reserved there"}
+
 func nameOf(names []string, n int) string {
 	if n > 0 && n < len(names) {
 		return names[n]

@@ -49,14 +49,26 @@ type pageRow struct {
 }
 
 const (
-	laneWidth = 130
 	laneLeft  = 150
 	textChars = 96
 	lineHigh  = 15
 	maxLanes  = 24
 )
 
+// laneWidth leaves room for the sentences: the more lanes there are, the narrower they get.
+func (p *Page) laneWidth() int {
+	switch n := len(p.lanes); {
+	case n <= 5:
+		return 130
+	case n <= 9:
+		return 105
+	}
+	return 85
+}
+
+// lane is the lane of a host; what stands behind " #" in its name tells those apart that share one.
 func (p *Page) lane(host string) int {
+	host, _, _ = strings.Cut(host, " #")
 	if i := slices.Index(p.lanes, host); i >= 0 {
 		return i
 	}
@@ -181,7 +193,7 @@ func (p *Page) summary(b *strings.Builder) {
 		fmt.Fprintf(b, " <label class=\"noprint\"><input type=\"checkbox\" id=\"routine\"%s> show the %d routine frames</label>", ifElse(routine > 100 && routine > n/2, "", " checked"), routine)
 	}
 	b.WriteString("</p>\n<p class=\"legend\">")
-	for _, s := range []struct{ class, text string }{{"s-master", "master"}, {"s-backup", "backup"}, {"s-gone", "gone"}, {"s-up", "up"}, {"s-down", "down, failed"}} {
+	for _, s := range []struct{ class, text string }{{"s-master", "master"}, {"s-backup", "backup"}, {"s-gone", "gone"}, {"s-up", "up"}, {"s-down", "down, failed"}, {"s-other", "on the way from one to another"}} {
 		fmt.Fprintf(b, "<span class=\"key %s\"></span>%s ", s.class, s.text)
 	}
 	b.WriteString("</p>\n")
@@ -252,6 +264,7 @@ func (p *Page) diagram() string {
 	if len(p.rows) == 0 {
 		return ""
 	}
+	laneWidth := p.laneWidth()
 	x := func(i int) int { return laneLeft + i*laneWidth + laneWidth/2 }
 	textAt := laneLeft + len(p.lanes)*laneWidth + 20
 	width := textAt + textChars*8
@@ -259,7 +272,7 @@ func (p *Page) diagram() string {
 	fmt.Fprintf(&b, "<div id=\"diagram\" data-text=\"%d\">\n<svg class=\"heads\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"30\" viewBox=\"0 0 %d 30\">", textAt, width, width)
 	b.WriteString("<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path d=\"M0,0 L8,4 L0,8 z\"/></marker></defs>\n")
 	for i, h := range p.lanes {
-		fmt.Fprintf(&b, "<g class=\"lane\"><text x=\"%d\" y=\"18\"><title>%s</title>%s</text></g>\n", x(i), html.EscapeString(h), html.EscapeString(shorten(h, 18)))
+		fmt.Fprintf(&b, "<g class=\"lane\"><text x=\"%d\" y=\"18\"><title>%s</title>%s</text></g>\n", x(i), html.EscapeString(h), html.EscapeString(shorten(h, laneWidth/7)))
 	}
 	b.WriteString("</svg>\n")
 	bands := p.bands()

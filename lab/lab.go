@@ -36,6 +36,17 @@ func New() (*Lab, error) {
 	return &Lab{wires: s}, nil
 }
 
+// Hosts are the hosts by name.
+func (l *Lab) Hosts() map[string]*Host {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string]*Host{}
+	for _, h := range l.hosts {
+		out[h.Name] = h
+	}
+	return out
+}
+
 // Close ends all processes of the hosts and gives up the namespaces.
 func (l *Lab) Close() error {
 	l.mu.Lock()

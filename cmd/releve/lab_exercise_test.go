@@ -189,7 +189,7 @@ func TestMistakesOfTheLabCommand(t *testing.T) {
 		{[]string{"shell", "nothing-runs", "a"}, "no lab named nothing-runs runs"},
 		{[]string{"down", "nothing-runs"}, "no lab named nothing-runs"},
 		{[]string{"dhcp-probe", "here"}, "unable to parse IP"},
-		{[]string{"jump"}, "Usage"},
+		{[]string{"jump"}, "there is no \"jump\""},
 	} {
 		var out, errs bytes.Buffer
 		if status := labMain(c.args, &out, &errs); status != 2 || !strings.Contains(errs.String(), c.say) {

@@ -31,6 +31,8 @@ type Options struct {
 	Patience float64
 	// Log shows the lines of the directors in the timeline.
 	Log bool
+	// Built, if not nil, is called with the hosts when they are there, by name.
+	Built func(map[string]*lab.Host) error
 }
 
 // ErrMissed says that something that was expected did not happen, or too late.
@@ -91,6 +93,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if o.Built != nil {
+		if err := o.Built(d.lab.Hosts()); err != nil {
+			return err
+		}
 	}
 	d.view.intro(d.planeText())
 	stopPanel := d.view.live(d.panel)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -78,11 +79,13 @@ func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration t
 		return err
 	}
 	if o.Built != nil {
-		if err := o.Built(s); err != nil {
+		if err := o.Built(s.lab.Hosts()); err != nil {
 			return err
 		}
 	}
 	s.tell("chaos on %s, seed %d, %v", sc.Title, seed, duration)
+	s.sc.Steps, s.step = []*Step{{Title: fmt.Sprintf("Chaos, seed %d, %v", seed, duration)}}, 0
+	sc.Goal, sc.Questions = []string{"Faults in turn, drawn from the seed, while this is watched: among directors that hear each other one holds the address, after each healing one has it within 5 s and the client is served, after the end nothing is left behind."}, nil
 	c := &chaos{Stage: s, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 	if err := c.prepare(ctx); err != nil {
 		return err
@@ -96,18 +99,33 @@ func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration t
 		s.tell("%s", x.summary())
 	}
 	last := s.cap.stop()
+	verdict := Outcome{Text: "no invariant is violated", Expect: true, OK: err == nil, Seen: fmt.Sprintf("%d faults", c.faults), At: time.Now()}
+	switch {
+	case errors.Is(err, ErrInvariant):
+		s.chaos = fmt.Sprintf("VIOLATED with seed %d: %v", seed, err)
+		verdict.Seen, verdict.At = err.Error(), c.violation
+		s.res = append(s.res, verdict)
+	case errors.Is(err, context.Canceled):
+		s.ended = "interrupted"
+	case err != nil:
+		s.ended = err.Error()
+	default:
+		s.chaos = fmt.Sprintf("%d faults, no invariant violated, seed %d", c.faults, seed)
+		s.res = append(s.res, verdict)
+	}
+	if s.chaos == "" {
+		s.chaos = fmt.Sprintf("%d faults, seed %d.", c.faults, seed)
+	}
+	s.tell("%s", s.chaos)
 	if errors.Is(err, ErrInvariant) {
-		s.tell("VIOLATED with seed %d: %v", seed, err)
 		s.tell("the frames around it:")
 		c.around(last)
-	} else if err == nil {
-		s.tell("%d faults, no invariant violated, seed %d", c.faults, seed)
 	}
 	if o.Report != "" {
-		s.sc.Steps = []*Step{{Title: fmt.Sprintf("Chaos, seed %d", seed)}}
 		if rerr := s.report(last); rerr != nil {
 			err = errors.Join(err, rerr)
 		}
+		s.tell("the report is in %s", filepath.Join(o.Report, "report.html"))
 	}
 	return err
 }
@@ -165,7 +183,9 @@ func (c *chaos) storm(ctx context.Context, duration time.Duration) error {
 		m := c.directors[c.rng.IntN(len(c.directors))]
 		f := faults[c.rng.IntN(len(faults))]
 		hold := time.Duration(500+c.rng.IntN(5500)) * time.Millisecond
-		c.tell("   %s %s for %.1f s", f.name, m.Name, hold.Seconds())
+		what := fmt.Sprintf("%s %s for %.1f s", f.name, m.Name, hold.Seconds())
+		c.tell("   %s", what)
+		c.res = append(c.res, Outcome{Text: what, OK: true, At: time.Now()})
 		c.faults++
 		if f.alone {
 			c.away[m.Name] = true

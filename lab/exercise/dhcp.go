@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"releve/capture"
 )
 
 // lease is what a client of a DHCP exercise got.
@@ -21,6 +23,50 @@ type lease struct {
 	addr   netip.Addr
 	server netip.Addr
 	length time.Duration
+}
+
+// clientMAC is the hardware address of a client.
+func clientMAC(i int) [6]byte { return [6]byte{2, 0x4c, 0x41, 0x42, byte(i >> 8), byte(i * 37)} }
+
+// probeMAC is locally administered and always the same: one binding at most is set aside for it.
+var probeMAC = [6]byte{2, 0x52, 0x65, 0x6c, 0x65, 0x76}
+
+// dhcpRange reads what stands behind dhcp HOST: N [from FIRST] [again].
+func dhcpRange(words []string) (first, n int, again bool, err error) {
+	first = 1
+	n, err = strconv.Atoi(words[0])
+	for i := 1; i < len(words) && err == nil; i++ {
+		switch {
+		case words[i] == "again":
+			again = true
+		case words[i] == "from" && i+1 < len(words):
+			i++
+			first, err = strconv.Atoi(words[i])
+		default:
+			err = fmt.Errorf("%q is not from or again", words[i])
+		}
+	}
+	if err == nil && (n < 1 || n > 200 || first < 1 || first > 200) {
+		err = fmt.Errorf("%d clients from %d: want 1 to 200", n, first)
+	}
+	return first, n, again, err
+}
+
+// dhcpNames gives the clients of a scenario names, in the lane of their host.
+func (sc *Scenario) dhcpNames(hosts map[string]string) {
+	hosts[capture.MAC(probeMAC).String()] = "the probe"
+	for _, st := range sc.Steps {
+		for _, a := range st.Actions {
+			if a.Verb != "dhcp" || a.Expect {
+				continue
+			}
+			if first, n, _, err := dhcpRange(a.Args[1:]); err == nil {
+				for i := first; i < first+n; i++ {
+					hosts[capture.MAC(clientMAC(i)).String()] = fmt.Sprintf("%s #%d", a.Args[0], i)
+				}
+			}
+		}
+	}
 }
 
 // dhcpMessage is a message of RFC 2131 with the few options that a client needs.
@@ -97,18 +143,10 @@ func dhcpSocket(addr string, iface string, reuse bool) (*net.UDPConn, error) {
 }
 
 // dhcp lets so many clients ask for an address at once: dhcp HOST N [from FIRST] [again].
-func (s *Stage) dhcp(ctx context.Context, m *machine, n int, words []string) error {
-	first, again := 1, false
-	for i := 0; i < len(words); i++ {
-		switch {
-		case words[i] == "again":
-			again = true
-		case words[i] == "from" && i+1 < len(words):
-			first, _ = strconv.Atoi(words[i+1])
-			i++
-		default:
-			return fmt.Errorf("%q is not from or again", words[i])
-		}
+func (s *Stage) dhcp(ctx context.Context, m *machine, words []string) error {
+	first, n, again, err := dhcpRange(words)
+	if err != nil {
+		return err
 	}
 	var c *net.UDPConn
 	if err := m.Do(func() (err error) { c, err = dhcpSocket(":68", m.of.Ports[0].Iface, false); return err }); err != nil {
@@ -138,7 +176,7 @@ func (s *Stage) remember(l lease) {
 
 // lease is one client's exchange: DISCOVER, OFFER, REQUEST, ACK, or the REQUEST of a client that had an address before.
 func (s *Stage) lease(c *net.UDPConn, i int, again bool) (lease, error) {
-	mac := [6]byte{2, 0x4c, 0x41, 0x42, byte(i >> 8), byte(i * 37)}
+	mac := clientMAC(i)
 	xid := uint32(0x1ab00000 + i + int(time.Now().UnixNano())&0xfff000)
 	all := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("255.255.255.255:67"))
 	var offer lease
@@ -228,7 +266,7 @@ func ProbeDHCP(server, own netip.Addr, timeout time.Duration) (offered netip.Add
 		return offered, err
 	}
 	defer c.Close()
-	mac := [6]byte{2, 0x52, 0x65, 0x6c, 0x65, 0x76} // locally administered, always the same: one binding at most is set aside for it
+	mac := probeMAC
 	xid := uint32(time.Now().UnixNano())
 	if _, err := c.WriteTo(dhcpMessage(1, xid, mac, 10, own, 0), net.UDPAddrFromAddrPort(netip.AddrPortFrom(server, 67))); err != nil {
 		return offered, err

@@ -31,7 +31,10 @@ func (s *Stage) await(ctx context.Context, a Action) (ok bool, seen string) {
 		}
 		seen = what
 		if good && now.Sub(held) >= a.Hold {
-			return true, fmt.Sprintf("%s, after %.2f s", strings.TrimSuffix(what, "."), held.Sub(began).Seconds())
+			if took := held.Sub(began); took >= 10*time.Millisecond {
+				what = fmt.Sprintf("%s, after %.2f s", strings.TrimSuffix(what, "."), took.Seconds())
+			}
+			return true, what
 		}
 		if final && !good || now.After(end) && (held.IsZero() || now.After(end.Add(a.Hold))) {
 			return false, what

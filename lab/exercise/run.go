@@ -2,6 +2,7 @@ package exercise
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ import (
 
 // Options say how a scenario is run.
 type Options struct {
+	// Name is what the run is registered as, for the hint how to enter its hosts; empty is the scenario's name.
+	Name string
 	// Binary is the program that directors run, as keepalived.
 	Binary string
 	// Out takes the story of the run.
@@ -41,8 +44,8 @@ type Options struct {
 	Log bool
 	// Explain adds what a configuration file tells about frames; nil adds nothing.
 	Explain func(k *capture.Knowledge, host, path string)
-	// Built is called when the hosts are there, with what a shell needs to enter them.
-	Built func(*Stage) error
+	// Built, if not nil, is called with the hosts when they are there, by name.
+	Built func(map[string]*lab.Host) error
 }
 
 // ErrMissed is the error of a run in which something was not as expected.
@@ -69,6 +72,8 @@ type Stage struct {
 	leased []lease
 	known  map[int]netip.Addr
 	all    []*client
+	chaos  string // how chaos went
+	ended  string // why not all steps were done; empty if they were
 }
 
 // machine is a host with what runs on it.
@@ -114,8 +119,11 @@ func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
 	if err := needs(sc); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(float64(sc.Limit)*o.Patience))
-	defer cancel()
+	if o.Input == nil { // people who read and talk between the steps have all the time they want
+		limited, cancel := context.WithTimeout(ctx, time.Duration(float64(sc.Limit)*o.Patience))
+		defer cancel()
+		ctx = limited
+	}
 	lab.Sweep()
 	s, err := build(ctx, sc, o)
 	if s != nil {
@@ -125,35 +133,64 @@ func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
 		return err
 	}
 	if o.Built != nil {
-		if err := o.Built(s); err != nil {
+		if err := o.Built(s.lab.Hosts()); err != nil {
 			return err
 		}
 	}
-	in := (*bufio.Reader)(nil)
-	if o.Input != nil {
-		in = bufio.NewReader(o.Input)
-	}
+	enter := s.enter(ctx)
 	s.tell("%s: %s", sc.Name, sc.Title)
 	for _, g := range sc.Goal {
 		s.tell("  %s", g)
 	}
 	s.tell("  data plane: %s", s.plane)
 	for i, st := range sc.Steps {
-		if in != nil {
-			s.tell("-- Enter for step %d, %s (another terminal: releve lab shell %s HOST)", i+1, st.Title, sc.Name)
-			if _, err := in.ReadString('\n'); err != nil {
-				in = nil
+		enter("step %d, %s (another terminal: releve lab shell %s HOST)", i+1, st.Title, cmp.Or(o.Name, sc.Name))
+		if err = s.runStep(ctx, i); err != nil {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		enter("taking the lab down")
+	case errors.Is(err, context.Canceled):
+		s.ended = "interrupted"
+	case errors.Is(err, context.DeadlineExceeded):
+		s.ended = fmt.Sprintf("the limit of %v is over", sc.Limit)
+	default:
+		s.ended = err.Error()
+	}
+	if s.ended != "" {
+		s.tell("%s", s.paint("\x1b[31m", "it ends here: "+s.ended))
+	}
+	if ferr := s.finish(); err == nil || !errors.Is(ferr, ErrMissed) {
+		err = errors.Join(err, ferr)
+	}
+	return err
+}
+
+// enter gives what waits for a line of the input before something is done. Without an input, or at its end, nothing waits.
+func (s *Stage) enter(ctx context.Context) func(before string, a ...any) {
+	if s.o.Input == nil {
+		return func(string, ...any) {}
+	}
+	lines := make(chan struct{})
+	go func() {
+		defer close(lines)
+		for in := bufio.NewScanner(s.o.Input); in.Scan(); {
+			select {
+			case lines <- struct{}{}:
+			case <-ctx.Done():
+				return
 			}
 		}
-		if err := s.runStep(ctx, i); err != nil {
-			return err
+	}()
+	return func(before string, a ...any) {
+		s.tell("-- Enter for "+before, a...)
+		select {
+		case <-lines:
+		case <-ctx.Done():
 		}
 	}
-	if in != nil {
-		s.tell("-- Enter to take the lab down")
-		_, _ = in.ReadString('\n')
-	}
-	return s.finish()
 }
 
 // finish says how it went and writes the report.
@@ -163,14 +200,7 @@ func (s *Stage) finish() error {
 	}
 	time.Sleep(60 * time.Millisecond) // frames that are still being sorted
 	events := s.cap.stop()
-	seen, missed := 0, 0
-	for _, r := range s.res {
-		if r.Expect && r.OK {
-			seen++
-		} else if r.Expect {
-			missed++
-		}
-	}
+	seen, missed := s.score()
 	for _, c := range s.all {
 		s.tell("%s", c.summary())
 	}
@@ -185,6 +215,18 @@ func (s *Stage) finish() error {
 		return ErrMissed
 	}
 	return nil
+}
+
+// score counts the expectations that were met and those that were not.
+func (s *Stage) score() (seen, missed int) {
+	for _, r := range s.res {
+		if r.Expect && r.OK {
+			seen++
+		} else if r.Expect {
+			missed++
+		}
+	}
+	return seen, missed
 }
 
 // needs looks whether the machine has what the scenario needs.
@@ -217,6 +259,7 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 		}
 	}
 	know := capture.Knowledge{Hosts: map[string]string{}}
+	sc.dhcpNames(know.Hosts)
 	var places []capture.Place
 	for _, h := range sc.Hosts {
 		host, err := l.Host(h.Name)
@@ -403,7 +446,11 @@ func (s *Stage) runStep(ctx context.Context, i int) error {
 				s.explainMiss()
 			}
 		} else {
-			s.tell("   %s", s.paint("\x1b[36m", a.Text))
+			if a.Verb == "say" {
+				s.tell("   %s", a.Args[0])
+			} else {
+				s.tell("   %s", s.paint("\x1b[36m", a.Text))
+			}
 			if err := s.do(ctx, a); err != nil {
 				return fmt.Errorf("%s, line %d: %s: %w", s.sc.Name, a.Line, a.Text, err)
 			}
@@ -429,16 +476,4 @@ func (s *Stage) explainMiss() {
 			s.tell("          %s: %s", h.Name, l)
 		}
 	}
-}
-
-// Outcomes are the verdicts so far.
-func (s *Stage) Outcomes() []Outcome { return slices.Clone(s.res) }
-
-// Hosts are the hosts by name.
-func (s *Stage) Hosts() map[string]*lab.Host {
-	out := map[string]*lab.Host{}
-	for n, m := range s.hosts {
-		out[n] = m.Host
-	}
-	return out
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -99,8 +98,7 @@ func (s *Stage) do(ctx context.Context, a Action) error {
 	case "connect":
 		return s.connect(m, a.Args[1:])
 	case "dhcp":
-		n, _ := strconv.Atoi(arg(1))
-		return s.dhcp(ctx, m, n, a.Args[2:])
+		return s.dhcp(ctx, m, a.Args[1:])
 	}
 	return fmt.Errorf("nobody knows how to %s", a.Verb)
 }
@@ -323,8 +321,15 @@ func (c *client) summary() string {
 		return c.long.summary()
 	}
 	r := c.traffic.Between(c.began, c.until())
-	return fmt.Sprintf("the client on %s asked %s %d times: %d unanswered, %.2f s without service in %d gaps, the longest %.2f s; availability %.3f %% of the time, %s",
-		c.host, c.addr, r.Asked, r.Failed, r.Lost().Seconds(), len(r.Gaps), r.Longest().Seconds(), 100*r.Availability(), nines(r))
+	if len(r.Gaps) == 0 {
+		return fmt.Sprintf("the client on %s asked %s %d times: all were answered, %s", c.host, c.addr, r.Asked, nines(r))
+	}
+	gaps := fmt.Sprintf("in %d gaps, the longest %.2f s", len(r.Gaps), r.Longest().Seconds())
+	if len(r.Gaps) == 1 {
+		gaps = "in one gap"
+	}
+	return fmt.Sprintf("the client on %s asked %s %d times: %d unanswered, %.2f s without service %s; availability %.3f %% of the time, %s",
+		c.host, c.addr, r.Asked, r.Failed, r.Lost().Seconds(), gaps, 100*r.Availability(), nines(r))
 }
 
 // nines says what an availability would mean over a year.
