@@ -196,9 +196,6 @@ func WriteHelp(w io.Writer, name string) bool {
 	return found
 }
 
-// Nearest is the word of a list that is most like another word; empty if none is near.
-func Nearest(word string, list []string) string { return nearest(word, list) }
-
 // NearestKeyword is the keyword or block most like a word; empty if none is near.
 func NearestKeyword(word string) string { return nearest(word, Keywords()) }
 

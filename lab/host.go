@@ -248,10 +248,10 @@ func (h *Host) Echo(addr string) (stop func(), err error) {
 	return func() { l.Close() }, nil
 }
 
-// Pids lists the processes of the host, oldest first.
+// Pids lists the processes of the host, oldest first, without those of guests.
 func (h *Host) Pids() []int { return h.pids() }
 
-// pids lists the processes of the host, oldest first.
+// pids is Pids.
 func (h *Host) pids() []int {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var out []int
@@ -261,7 +261,7 @@ func (h *Host) pids() []int {
 		if err != nil || pid == os.Getpid() || unix.Stat(dir+"/ns/net", &st) != nil {
 			continue
 		}
-		if st.Ino == h.space.inode && !zombie(pid) {
+		if st.Ino == h.space.inode && !zombie(pid) && !guest(pid) {
 			out = append(out, pid)
 		}
 	}

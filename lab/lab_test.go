@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"releve/internal/testneed"
 )
 
@@ -144,6 +146,36 @@ func TestNobodyOfAKilledHostSaysGoodBye(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// Somebody who has a shell on a host keeps it when the host is killed, and is not what the host has left behind.
+func TestGuestsOfAHostAreLeftAlone(t *testing.T) {
+	_, a, _ := pair(t)
+	p, err := a.Start("/usr/bin/env", []string{"env", GuestVar + "=a", "sh", "-c", "echo here; sleep 60"}, nil)
+	must(t, err)
+	eventually(t, "the guest is there", func() bool { return len(p.Lines()) > 0 })
+	must(t, a.Kill())
+	if n := len(a.pids()); n != 0 {
+		t.Errorf("%d processes of the host are left", n)
+	}
+	select {
+	case <-p.Done():
+		t.Error("the guest was killed")
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// The first thread of a process never ends and stands for the process in /proc.
+func TestApartIsNeverTheFirstThread(t *testing.T) {
+	first := make(chan bool)
+	for range 500 {
+		Apart(func() { first <- unix.Gettid() == unix.Getpid() })
+	}
+	for range 500 {
+		if <-first {
+			t.Fatal("a function ran on the first thread")
+		}
+	}
 }
 
 func TestTrafficMeasuresTheTimeWithoutService(t *testing.T) {

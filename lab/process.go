@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,15 @@ import (
 
 // markVar marks processes of a lab in their environment: the process that made the lab, when that was started, and its pid namespace.
 const markVar = "RELEVE_LAB"
+
+// GuestVar marks processes of people who look around in a host: they are not the host's, and faults leave them alone.
+const GuestVar = "RELEVE_LAB_HOST"
+
+// guest tells whether a process carries the mark of one.
+func guest(pid int) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && (bytes.HasPrefix(env, []byte(GuestVar+"=")) || bytes.Contains(env, []byte("\x00"+GuestVar+"=")))
+}
 
 // Process is a program that runs in a host.
 type Process struct {

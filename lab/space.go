@@ -18,9 +18,7 @@ type space struct {
 func newSpace() (*space, error) {
 	s := &space{jobs: make(chan func())}
 	up := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and with it its hold on the namespaces.
-		runtime.LockOSThread()
+	Apart(func() { // the thread ends with the function, and with it its hold on the namespaces
 		if err := s.enter(); err != nil {
 			up <- err
 			return
@@ -29,7 +27,7 @@ func newSpace() (*space, error) {
 		for job := range s.jobs {
 			job()
 		}
-	}()
+	})
 	if err := <-up; err != nil {
 		return nil, err
 	}
@@ -71,16 +69,35 @@ func (s *space) do(f func() error) error {
 // thread runs f in the network namespace, on a further thread that ends with it.
 func (s *space) thread(f func()) error {
 	up := make(chan error)
-	go func() {
-		runtime.LockOSThread()
+	Apart(func() {
 		if err := unix.Setns(int(s.netns.Fd()), unix.CLONE_NEWNET); err != nil {
 			up <- fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
 		up <- nil
 		f()
-	}()
+	})
 	return <-up
+}
+
+// Apart runs f on a thread of its own, which ends with it and may so move to other namespaces. It is never the first thread of the
+// process: that one would not end, and /proc shows its namespaces as those of the process.
+func Apart(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // without unlocking
+		}
+		begun := make(chan struct{})
+		go func() { // this goroutine holds the first thread, so it is another one
+			runtime.LockOSThread()
+			close(begun)
+			f()
+		}()
+		<-begun
+		runtime.UnlockOSThread()
+	}()
 }
 
 func (s *space) close() {

@@ -25,7 +25,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"releve/confparse"
+	"releve/internal/nearest"
 	"releve/lab"
 	"releve/lab/demo"
 	"releve/lab/exercise"
@@ -115,7 +115,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 		err = errors.New("list, show, run, shell or down?")
 	case want[verb] == "":
 		err = fmt.Errorf("there is no %q", verb)
-		if near := confparse.Nearest(verb, slices.Sorted(maps.Keys(want))); near != "" {
+		if near := nearest.Word(verb, slices.Sorted(maps.Keys(want))); near != "" {
 			err = fmt.Errorf("%w; did you mean %s?", err, near)
 		}
 	case len(words) < few[verb] || len(words) > many[verb]:
@@ -168,8 +168,12 @@ func (l *labRunning) start(args []string, kind string, stdout, stderr io.Writer)
 		return 2
 	}
 	if kind == "exercise" {
-		if _, err := scenario(l.name); err != nil {
+		sc, err := scenario(l.name)
+		if err != nil {
 			return fail(err)
+		}
+		for _, c := range complaints(sc, l.name) {
+			fmt.Fprintln(stderr, c)
 		}
 	}
 	if l.inVM {

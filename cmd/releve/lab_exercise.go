@@ -41,9 +41,51 @@ func scenario(name string) (*exercise.Scenario, error) {
 	return exercise.Parse(strings.TrimSuffix(filepath.Base(name), ".lab"), name, text)
 }
 
+// complaints are what releve check would say of the configurations in a scenario, with the scenario's lines.
+func complaints(sc *exercise.Scenario, file string) (out []string) {
+	for _, c := range sc.Configs {
+		if !c.Daemon() {
+			continue
+		}
+		src, diags := loadText(c.Text)
+		if src == nil {
+			continue
+		}
+		_, more := confparse.Check(src, confparse.CheckOptions{NoHost: true, Test: true})
+		for _, d := range append(diags, more...) {
+			if d.Severity == confparse.Note || d.Host {
+				continue
+			}
+			line := fmt.Sprintf("%s:%d: the configuration of %s, line %d: %s", file, c.Line+int(d.Pos.Line), c.Host, d.Pos.Line, d.Message)
+			if c.Like != "" {
+				line = fmt.Sprintf("%s:%d: the configuration of %s, like that of %s, line %d: %s", file, c.Line, c.Host, c.Like, d.Pos.Line, d.Message)
+			}
+			if d.Suggest != "" {
+				line += "; did you mean " + d.Suggest + "?"
+			}
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// loadText reads a configuration from a text.
+func loadText(text string) (*confparse.Source, confparse.Diagnostics) {
+	f, err := os.CreateTemp("", "releve-lab-*.conf")
+	if err != nil {
+		return nil, nil
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(text)
+	if f.Close() != nil || err != nil {
+		return nil, nil
+	}
+	return confparse.Load(f.Name(), confparse.LoadOptions{})
+}
+
 // explain adds what a configuration says about frames.
-func explain(k *capture.Knowledge, host, path string) {
-	src, _ := confparse.Load(path, confparse.LoadOptions{})
+func explain(k *capture.Knowledge, host, text string) {
+	src, _ := loadText(text)
 	if src == nil {
 		return
 	}

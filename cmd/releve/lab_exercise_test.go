@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"releve/internal/testneed"
+	"releve/lab/exercise"
 )
 
 const waitingLab = `title A lab that waits
@@ -194,6 +195,30 @@ func TestMistakesOfTheLabCommand(t *testing.T) {
 		var out, errs bytes.Buffer
 		if status := labMain(c.args, &out, &errs); status != 2 || !strings.Contains(errs.String(), c.say) {
 			t.Errorf("%v: status %d, %s", c.args, status, &errs)
+		}
+	}
+}
+
+// A mistake in a configuration is told with the line of the scenario; the exercises that come with the program have none.
+func TestConfigurationsInScenariosAreChecked(t *testing.T) {
+	for _, n := range exercise.Names() {
+		sc, err := scenario(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range complaints(sc, n) {
+			t.Error(c)
+		}
+	}
+	sc, err := exercise.Parse("x", "x.lab", []byte("title T\nbridge lan\nhost a eth0 lan 10.0.0.1/24\nhost b eth0 lan 10.0.0.2/24\nconfig a <<\n"+
+		"  vrrp_instance x {\n    interfacee eth0\n    virtual_router_id 30\n  }\n>>\nconfig b like a 30 31\nstep S\n  start a\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(complaints(sc, "x.lab"), "\n")
+	for _, want := range []string{"x.lab:7: the configuration of a, line 2: ", "did you mean interface?", "x.lab:11: the configuration of b, like that of a, line 2: "} {
+		if !strings.Contains(all, want) {
+			t.Errorf("nobody says %q:\n%s", want, all)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func running(path string) bool {
 func labShell(args []string, stderr io.Writer) int {
 	v, err := readRegistration(filepath.Join(labDir(), filepath.Base(args[0])))
 	if err != nil || !running(filepath.Join(labDir(), filepath.Base(args[0]))) {
-		fmt.Fprintf(stderr, "releve lab: no lab named %s runs; `releve lab list` says which do, `releve lab run %s --pause` starts it\n", args[0], args[0])
+		fmt.Fprintf(stderr, "releve lab: no lab named %s runs (releve lab list says which do)\n", args[0])
 		return 2
 	}
 	dir, ok := v.Hosts[args[1]]
@@ -146,7 +146,7 @@ func labShell(args []string, stderr io.Writer) int {
 		err = enter(dir)
 	}
 	if err == nil {
-		err = syscall.Exec(path, argv, append(os.Environ(), "PS1="+args[1]+"# ", "RELEVE_LAB_HOST="+args[1]))
+		err = syscall.Exec(path, argv, append(os.Environ(), "PS1="+args[1]+"# ", lab.GuestVar+"="+args[1]))
 	}
 	fmt.Fprintf(stderr, "releve lab: %v\n", err)
 	return 2
@@ -188,7 +188,7 @@ func labDown(names []string, stdout, stderr io.Writer) int {
 		path := filepath.Join(labDir(), filepath.Base(n))
 		v, err := readRegistration(path)
 		if err != nil {
-			fmt.Fprintf(stderr, "releve lab: no lab named %s\n", n)
+			fmt.Fprintf(stderr, "releve lab: no lab named %s runs, and none was left behind\n", n)
 			status = 2
 			continue
 		}
@@ -219,7 +219,7 @@ func labPlaces(name string, hosts map[string]string) ([]capture.Place, error) {
 	path := filepath.Join(labDir(), filepath.Base(name))
 	v, err := readRegistration(path)
 	if err != nil || !running(path) {
-		return nil, fmt.Errorf("no lab named %s runs", name)
+		return nil, fmt.Errorf("no lab named %s runs (releve lab list says which do)", name)
 	}
 	var out []capture.Place
 	for _, host := range slices.Sorted(maps.Keys(v.Hosts)) {
@@ -252,8 +252,7 @@ func labPlaces(name string, hosts map[string]string) ([]capture.Place, error) {
 func inNetwork(path string) func(func() error) error {
 	return func(f func() error) error {
 		done := make(chan error, 1)
-		go func() {
-			runtime.LockOSThread() // never unlocked: the thread ends here
+		lab.Apart(func() {
 			ns, err := os.Open(path)
 			if err == nil {
 				err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
@@ -263,7 +262,7 @@ func inNetwork(path string) func(func() error) error {
 				err = f()
 			}
 			done <- err
-		}()
+		})
 		return <-done
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"releve/confparse"
+	"releve/internal/nearest"
 	"releve/logging"
 	"releve/supervisor"
 )
@@ -119,7 +119,7 @@ func command(word string, args []string, stdout, stderr io.Writer) int {
 		names = append(names, s.name)
 	}
 	hint := ""
-	if near := confparse.Nearest(word, names); near != "" {
+	if near := nearest.Word(word, names); near != "" {
 		hint = "; did you mean " + near + "?"
 	}
 	fmt.Fprintf(stderr, "releve: there is no command %q%s (releve --help lists them)\n", word, hint)

@@ -68,7 +68,7 @@ func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration t
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	if err := needs(sc); err != nil {
+	if err := ready(sc, o); err != nil {
 		return err
 	}
 	s, err := build(ctx, sc, o)

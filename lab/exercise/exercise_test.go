@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,18 +67,68 @@ func TestMistakesInAScenarioHaveAPlaceAndANearestWord(t *testing.T) {
 		{head + "step S\n  expect hold a 10.0.0.1\n", "did you mean holds?"},
 		{head + "step S\n  expect holds a here\n", "\"here\" is not an address"},
 		{head + "step S\n  expect holds a 10.0.0.1 within ever\n", "\"ever\" is not a time"},
-		{head + "step S\n  start\n", "start wants a host"},
+		{head + "step S\n  start\n", "x.lab:5:8: start: it should be start HOST"},
 		{head + "step S\n  start a b\n", "one word too many"},
 		{head + "step S\n  say \"open\n", "a quotation mark without an end"},
 		{head + "serve a ftp :21\n", "\"ftp\" is not smtp, tls, dns or udp"},
 		{head + "config a like a x y\n", "a has no configuration yet"},
 		{head + "question \"Why?\" because\n", "the answer begins with <<"},
-		{head, "a scenario needs a title, a host and a step"},
+		{head, "the scenario lacks a step"},
+		{"# nothing\n", "the scenario lacks a host and a step and a title"},
+		{"title T\x00\n", "x.lab:1:1: this is no text"},
+		{head + "host a eth0 lan 10.0.0.2/24\n", "x.lab:4:8: a has an interface eth0 already"},
+		{head + "bridge lan\n", "x.lab:4:8: a bridge has a name of its own"},
+		{head + "start a\n", "x.lab:4:1: start belongs to a step, and none has begun"},
+		{head + "step S\n  wait 1s\nbridge two\n", "x.lab:6:1: bridge stands before the first step"},
+		{head + "step S\n  start a\n", "x.lab:5:9: a has no configuration"},
+		{head + "step S\n  client a 10.0.0.2\n", "x.lab:5:12: \"10.0.0.2\" is not an address with a port"},
+		{head + "step S\n  client a 10.0.0.2:80 evry 5s\n", "x.lab:5:24: \"evry\" should be every TIME or timeout TIME"},
+		{head + "step S\n  connect a 10.0.0.2:80 timeout 5s\n", "x.lab:5:25: \"timeout\" should be every TIME"},
+		{head + "step S\n  expect answer hello\n", "x.lab:5:10: answer is about what a client saw, and none has begun"},
+		{head + "step S\n  client a 10.0.0.2:80\n  expect gap beneath 5s\n", "x.lab:6:14: \"beneath\" is not a time"},
+		{head + "step S\n  client a 10.0.0.2:80\n  expect gap 1s 2s 3s\n", "gap below TIME, gap above TIME, or gap MIN MAX"},
+		{head + "step S\n  client a 10.0.0.2:80\n  expect share hello\n", "x.lab:6:16: \"hello\" should be TEXT=PART"},
+		{head + "step S\n  client a 10.0.0.2:80\n  expect rotation 3\n", "it should be rotation NUMBER TEXT ..."},
+		{head + "step S\n  expect connection trips\n", "connection alive, lost, trips NUMBER, or worst MIN MAX"},
+		{head + "step S\n  expect syncdaemon a leader\n", "\"leader\" is not master, backup or none"},
+		{head + "step S\n  expect onlyholder 10.0.0.9 b\n", "x.lab:5:30: \"b\" is not a host of this lab"},
+		{head + "step S\n  expect onlyholder 10.0.0.9 a b\n", "one word too many: it should be onlyholder ADDRESS [HOST]"},
+		{head + "step S\n  expect table a ten\n", "\"ten\" is not an address"},
+		{head + "step S\n  dhcp a 0\n", "want 1 to 200"},
+		{head + "step S\n  stopweb a\n", "a has no web server"},
+		{head + "step S\n  stopserve a dns\n", "a serves no dns"},
+		{head + "step S\n  killspawned a dhcpd\n", "nothing called dhcpd is spawned on a before"},
 	} {
 		_, err := exercise.Parse("x", "x.lab", []byte(c.text))
 		var e *exercise.Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %s", c.text, err, c.want)
+		}
+	}
+}
+
+// Teachers have editors that end lines with \r\n.
+func TestLinesMayEndAsElsewhere(t *testing.T) {
+	text := "title T\nbridge lan\nhost a eth0 lan 10.0.0.1/24\nconfig a <<\n  global_defs {\n  }\n>>\nstep S\n  start a\n"
+	want, err := exercise.Parse("x", "x.lab", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := exercise.Parse("x", "x.lab", []byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v, want %+v", got, err, want)
+	}
+}
+
+// Every word that a scenario may use stands in the page that teaches how to write one.
+func TestThePageForTeachersHasEveryWord(t *testing.T) {
+	page, err := os.ReadFile("../../docs/labs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range exercise.Words() {
+		if !regexp.MustCompile("`[^`]*\\b" + w + "\\b[^`]*`").Match(page) {
+			t.Errorf("docs/labs/README.md does not say what %s is", w)
 		}
 	}
 }

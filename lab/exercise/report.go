@@ -26,9 +26,6 @@ a{color:#2467b3}code{font-size:13px}svg.topology{max-width:100%;height:auto}
 
 // report writes report.html, report.txt, capture.pcapng and capture.html into the folder.
 func (s *Stage) report(last []capture.Event) error {
-	if err := os.MkdirAll(s.o.Report, 0o755); err != nil {
-		return err
-	}
 	s.cap.mu.Lock()
 	frames, points := s.cap.frames, s.cap.points
 	s.cap.mu.Unlock()

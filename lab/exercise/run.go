@@ -42,8 +42,8 @@ type Options struct {
 	Patience float64
 	// Log shows the log lines of the directors.
 	Log bool
-	// Explain adds what a configuration file tells about frames; nil adds nothing.
-	Explain func(k *capture.Knowledge, host, path string)
+	// Explain adds what the text of a configuration tells about frames; nil adds nothing.
+	Explain func(k *capture.Knowledge, host, text string)
 	// Built, if not nil, is called with the hosts when they are there, by name.
 	Built func(map[string]*lab.Host) error
 }
@@ -116,7 +116,7 @@ func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
 	if o.Patience == 0 {
 		o.Patience = 1
 	}
-	if err := needs(sc); err != nil {
+	if err := ready(sc, o); err != nil {
 		return err
 	}
 	if o.Input == nil { // people who read and talk between the steps have all the time they want
@@ -145,7 +145,10 @@ func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
 	s.tell("  data plane: %s", s.plane)
 	for i, st := range sc.Steps {
 		enter("step %d, %s (another terminal: releve lab shell %s HOST)", i+1, st.Title, cmp.Or(o.Name, sc.Name))
-		if err = s.runStep(ctx, i); err != nil {
+		if err = ctx.Err(); err == nil {
+			err = s.runStep(ctx, i)
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -204,7 +207,7 @@ func (s *Stage) finish() error {
 	for _, c := range s.all {
 		s.tell("%s", c.summary())
 	}
-	s.tell("%d expectations, %d seen, %d missed", seen+missed, seen, missed)
+	s.tell("%d expectations: %d seen, %d missed", seen+missed, seen, missed)
 	if s.o.Report != "" {
 		if err := s.report(events); err != nil {
 			return fmt.Errorf("report: %w", err)
@@ -229,21 +232,43 @@ func (s *Stage) score() (seen, missed int) {
 	return seen, missed
 }
 
+// ready looks whether the machine has what the scenario needs, and makes the folder of the report.
+func ready(sc *Scenario, o Options) error {
+	err := needs(sc)
+	if err == nil && o.Report != "" {
+		err = os.MkdirAll(o.Report, 0o755)
+	}
+	return err
+}
+
 // needs looks whether the machine has what the scenario needs.
 func needs(sc *Scenario) error {
 	for _, n := range sc.Needs {
 		switch n {
 		case "ipvs":
-			if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
+			if p, err := kernel.Open(""); err == nil {
+				p.Close()
+			} else {
 				return fmt.Errorf("%w: IPVS in the kernel (%s runs in the virtual machine: releve lab run %s --vm)", ErrNeeds, sc.Name, sc.Name)
 			}
 		default:
 			if _, err := exec.LookPath(n); err != nil && !slices.ContainsFunc([]string{"/usr/sbin/", "/sbin/"}, func(d string) bool { _, err := os.Stat(d + n); return err == nil }) {
+				if n == "dhcpd" {
+					n += " (apt-get install isc-dhcp-server)"
+				}
 				return fmt.Errorf("%w: the program %s", ErrNeeds, n)
 			}
 		}
 	}
 	return nil
+}
+
+// at says in which line of the scenario an error has its cause.
+func (sc *Scenario) at(line int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s, line %d: %w", sc.Name, line, err)
 }
 
 func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
@@ -272,10 +297,10 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 			err = errors.Join(err, host.Sysctl(v[0], v[1]))
 		}
 		for _, v := range h.Sysctl {
-			err = errors.Join(err, host.Sysctl(v[0], v[1]))
+			err = errors.Join(err, sc.at(v.Line, host.Sysctl(v.A, v.B)))
 		}
 		for _, p := range h.Ports {
-			if err = errors.Join(err, l.Plug(host, p.Iface, bridges[p.Bridge], p.Addrs...)); err != nil {
+			if err = errors.Join(err, sc.at(p.Line, l.Plug(host, p.Iface, bridges[p.Bridge], p.Addrs...))); err != nil {
 				return s, err
 			}
 			for _, a := range p.Addrs {
@@ -287,7 +312,7 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 			}
 		}
 		for _, r := range h.Routes {
-			err = errors.Join(err, host.Route(r[0], r[1]))
+			err = errors.Join(err, sc.at(r.Line, host.Route(r.A, r.B)))
 		}
 		if err != nil {
 			return s, err
@@ -295,14 +320,14 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 		for _, w := range h.Webs {
 			web, err := host.Web(w.Addr, w.Text)
 			if err != nil {
-				return s, err
+				return s, sc.at(w.Line, err)
 			}
 			m.webs = append(m.webs, web)
 		}
 		for _, v := range h.Serves {
 			srv, err := host.Serve(v.Kind, v.Addr, v.Text)
 			if err != nil {
-				return s, err
+				return s, sc.at(v.Line, err)
 			}
 			m.serves = append(m.serves, srv)
 			m.stops = append(m.stops, srv.Stop)
@@ -310,7 +335,7 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 		for _, e := range h.Echos {
 			stop, err := host.Echo(e.Addr)
 			if err != nil {
-				return s, err
+				return s, sc.at(e.Line, err)
 			}
 			m.stops = append(m.stops, stop)
 		}
@@ -319,17 +344,8 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 		if err := s.write(s.hosts[c.Host], c.Path, c.Text, c.Mode); err != nil {
 			return s, err
 		}
-		if c.Path == confPath && o.Explain != nil {
-			f, err := os.CreateTemp("", "releve-lab-*.conf")
-			if err != nil {
-				return s, err
-			}
-			_, err = f.WriteString(c.Text)
-			f.Close()
-			if err == nil {
-				o.Explain(&know, c.Host, f.Name())
-			}
-			os.Remove(f.Name())
+		if c.Daemon() && o.Explain != nil {
+			o.Explain(&know, c.Host, c.Text)
 		}
 	}
 	if err := s.planes(); err != nil {
@@ -452,7 +468,7 @@ func (s *Stage) runStep(ctx context.Context, i int) error {
 				s.tell("   %s", s.paint("\x1b[36m", a.Text))
 			}
 			if err := s.do(ctx, a); err != nil {
-				return fmt.Errorf("%s, line %d: %s: %w", s.sc.Name, a.Line, a.Text, err)
+				return s.sc.at(a.Line, fmt.Errorf("%s: %w", a.Text, err))
 			}
 			r.OK = true
 		}
