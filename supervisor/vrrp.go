@@ -22,14 +22,17 @@ type vrrpPart struct {
 	env    *environment
 	engine *vrrp.Engine
 	tell   *notify.Dispatcher
-	cfg    atomic.Pointer[confparse.Config] // in force
+	cfg    atomic.Pointer[confparse.Config]  // in force
+	groups atomic.Pointer[map[string]string] // sync group of each instance that has one
+	states *stateReports
 	auto   *autoPriority
 }
 
 func newVRRPPart(env *environment) (part, error) {
 	debug.SetGCPercent(50) // adverts need no memory, so that collecting more often costs nothing
 	p := &vrrpPart{env: env, auto: newAutoPriority(env.log)}
-	p.cfg.Store(env.cfg)
+	p.states = newStateReports(env.states)
+	p.adopt(env.cfg)
 	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)
 	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
 		Sync: &syncControl{log: env.log}, Scripts: env.scripts}
@@ -105,7 +108,7 @@ func (p *vrrpPart) notify(ev vrrp.Event) {
 	if ev.Kind == vrrp.InstanceEvent {
 		switch ev.What {
 		case "MASTER", "BACKUP", "FAULT", "STOP", "DELETED":
-			p.env.states(map[string]string{ev.Name: ev.What})
+			p.states.add(ev.Name, ev.What)
 		}
 	}
 	if ev.Resumed {
@@ -117,13 +120,18 @@ func (p *vrrpPart) notify(ev vrrp.Event) {
 }
 
 // groupOf is the sync group of an instance, empty without.
-func (p *vrrpPart) groupOf(name string) string {
-	for _, in := range p.cfg.Load().VRRP.Instances {
-		if in.Name == name {
-			return in.Group
+func (p *vrrpPart) groupOf(name string) string { return (*p.groups.Load())[name] }
+
+// adopt makes cfg the one in force and gives the one before.
+func (p *vrrpPart) adopt(cfg *confparse.Config) *confparse.Config {
+	groups := map[string]string{}
+	for _, in := range cfg.VRRP.Instances {
+		if in.Group != "" {
+			groups[in.Name] = in.Group
 		}
 	}
-	return ""
+	p.groups.Store(&groups)
+	return p.cfg.Swap(cfg)
 }
 
 // bfd passes the states of sessions to the instances that track them.
@@ -142,7 +150,9 @@ func (p *vrrpPart) run(ctx context.Context, ready func()) error {
 	if p.env.o.AddressMonitoring {
 		go logAddresses(ctx, p.env.log)
 	}
+	go p.states.run(ctx)
 	err := p.engine.Run(ctx)
+	p.states.flush()
 	closeDispatcher(p.tell, &p.cfg.Load().Global)
 	return err
 }
@@ -158,10 +168,10 @@ func (p *vrrpPart) prepare(ctx context.Context, cfg *confparse.Config) (*change,
 		return nil, err
 	}
 	return &change{plan: &Plan{VRRP: ready.Plan}, abort: ready.Abort, commit: func(ctx context.Context) error {
-		old := p.cfg.Swap(cfg)
+		old := p.adopt(cfg)
 		p.env.scripts.Configure(scriptSettings(&cfg.Global)) // new scripts may run at once
 		if err := ready.Commit(ctx); err != nil {
-			p.cfg.Store(old)
+			p.adopt(old)
 			p.env.scripts.Configure(scriptSettings(&old.Global))
 			return err
 		}

@@ -90,6 +90,7 @@ type actuator struct {
 	wake    chan struct{}
 
 	paced    map[int]*pacer // by lane, of this goroutine
+	rest     []job          // rounds of announcements that gave way to more urgent work
 	settings settings
 }
 
@@ -269,6 +270,10 @@ func (a *actuator) run() {
 			clear(work)
 			continue
 		}
+		if len(a.rest) > 0 {
+			a.repeat()
+			continue
+		}
 		wait, pending := a.pace()
 		if ended && !pending {
 			return
@@ -329,10 +334,12 @@ func (a *actuator) segment(jobs []job) {
 	if len(all) > 0 {
 		errs = a.kernel.Apply(all)
 	}
+	// Where every announcement is logged the order of the lines tells what happened; else lines can wait until the addresses are announced.
+	detailed := a.log.Enabled(context.Background(), slog.LevelDebug)
 	rounds := 0
 	for i := range jobs {
 		j := &jobs[i]
-		if j.text != "" {
+		if j.text != "" && detailed {
 			a.log.LogAttrs(context.Background(), j.level, j.text, j.attrs...)
 		}
 		for _, err := range errs[:len(j.changes)] {
@@ -347,11 +354,23 @@ func (a *actuator) segment(jobs []job) {
 		}
 		errs = errs[len(j.changes):]
 		if j.rounds > 0 {
-			a.announcing(j)
+			if detailed {
+				a.announcing(j)
+			}
 			rounds = max(rounds, j.rounds)
 		}
 	}
 	for round := range rounds {
+		if round > 0 && a.busy() {
+			// Repetitions can wait: others have not announced their addresses once.
+			for i := range jobs {
+				if j := jobs[i]; j.rounds > round {
+					j.rounds -= round
+					a.rest = append(a.rest, j)
+				}
+			}
+			break
+		}
 		for i := range jobs {
 			if round < jobs[i].rounds {
 				a.round(&jobs[i])
@@ -362,15 +381,40 @@ func (a *actuator) segment(jobs []job) {
 		a.flush()
 	}
 	for i := range jobs {
-		if ev := jobs[i].ev; ev != nil {
-			a.o.Notify(*ev)
+		j := &jobs[i]
+		if j.text != "" && !detailed {
+			a.log.LogAttrs(context.Background(), j.level, j.text, j.attrs...)
+		}
+		if j.ev != nil {
+			a.o.Notify(*j.ev)
 		}
 	}
 }
 
+// busy reports whether there is work waiting.
+func (a *actuator) busy() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue) > 0
+}
+
+// repeat makes one round of the announcements that were put off.
+func (a *actuator) repeat() {
+	left := a.rest[:0]
+	for _, j := range a.rest {
+		a.round(&j)
+		if j.rounds--; j.rounds > 0 {
+			left = append(left, j)
+		}
+	}
+	clear(a.rest[len(left):])
+	a.rest = left
+	a.flush()
+}
+
 // announcing says which addresses are going to be announced.
 func (a *actuator) announcing(j *job) {
-	if !a.log.Enabled(context.Background(), slog.LevelInfo) || j.plan.term.Load() != j.term {
+	if j.plan.term.Load() != j.term {
 		return
 	}
 	for _, an := range j.plan.frames {

@@ -130,10 +130,14 @@ type Engine struct {
 	promoting  func(dev string) bool // promote_secondaries of an interface; nil: as the kernel has it
 	resigned   []string              // the instances that it would have sent priority 0 for
 	unknown    uint64                // adverts of VRIDs not configured
-	nextAlarm  time.Duration
-	lead       time.Duration // how far ahead of a deadline the alarm is set after a short sleep
-	ahead      time.Duration // how far ahead it is set now
-	readers    map[*socket]chan *batch.Reader
+	// moment is the time that timers are counted from while many instances are stepped for the same reason, so that those which beat
+	// together stay together; zero: the time it is.
+	moment    time.Duration
+	nextAlarm time.Duration
+	keptSince time.Duration // since when things are kept back, see wait; zero: they are not
+	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
+	ahead     time.Duration // how far ahead it is set now
+	readers   map[*socket]chan *batch.Reader
 
 	overruns    uint64 // of the netlink socket
 	beats       beats
@@ -321,26 +325,39 @@ const (
 
 // runDue steps the machines whose timers are due.
 func (e *Engine) runDue() {
+	defer func() { e.moment = 0 }()
+	fresh := false
 	for range 4 * (len(e.instances) + 1) {
-		now := e.now()
-		t := e.sched.pop(now + coalesce)
-		if t == nil {
+		if !fresh {
+			e.moment = e.now()
+		}
+		t := e.sched.pop(e.moment + coalesce)
+		if t == nil && !fresh {
 			return
 		}
-		if late := now - t.due; e.cfg.LateBy > 0 && late > e.cfg.LateBy && e.o.Late != nil {
-			e.o.Late(late)
+		// What came due meanwhile is seen once the rest is done.
+		if fresh = t != nil; fresh {
+			e.expire(t)
 		}
-		ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(now), Late: now - t.due}
-		switch t.which {
-		case machine.Second:
-			ev.Kind = machine.AnnounceDue
-		case machine.Refresh:
-			ev.Kind = machine.RefreshDue
-		case machine.Extra:
-			ev.Kind = machine.ExtraDue
-		}
-		e.step(t.in, ev)
 	}
+}
+
+// expire steps a machine whose timer is due.
+func (e *Engine) expire(t *timer) {
+	late := e.moment - t.due
+	if e.cfg.LateBy > 0 && late > e.cfg.LateBy && e.o.Late != nil {
+		e.o.Late(late)
+	}
+	ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(e.moment), Late: late}
+	switch t.which {
+	case machine.Second:
+		ev.Kind = machine.AnnounceDue
+	case machine.Refresh:
+		ev.Kind = machine.RefreshDue
+	case machine.Extra:
+		ev.Kind = machine.ExtraDue
+	}
+	e.step(t.in, ev)
 }
 
 // settle sends what has been queued, hands the rest over and sets the alarm.
@@ -350,12 +367,13 @@ func (e *Engine) settle() {
 		e.flush(s)
 	}
 	e.dirty = e.dirty[:0]
-	if len(e.later) > 0 {
+	next, ok := e.sched.next()
+	if len(e.later) > 0 && !e.wait(next, ok) {
 		e.act.hold()
 		e.handOver()
 		e.act.letGo()
+		next, ok = e.sched.next()
 	}
-	next, ok := e.sched.next()
 	if !ok || next == e.nextAlarm {
 		return
 	}
@@ -366,6 +384,30 @@ func (e *Engine) settle() {
 		e.ahead += longSleepLead
 	}
 	e.alarm.Set(wait - e.ahead)
+}
+
+// Adverts come first: while more are due within dueSoon the rest of what the last ones were about is kept back, for keepBack at most. A
+// thousand instances that become master within a few milliseconds have all spoken before the first address is set.
+const (
+	dueSoon  = 500 * time.Microsecond
+	keepBack = 5 * time.Millisecond
+)
+
+// wait reports whether what is to be handed over had better wait for the timer that is next.
+func (e *Engine) wait(next time.Duration, ok bool) bool {
+	now := e.now()
+	if !ok || e.stopping || next-now > dueSoon {
+		e.keptSince = 0
+		return false
+	}
+	if e.keptSince == 0 {
+		e.keptSince = now
+	}
+	if now-e.keptSince > keepBack {
+		e.keptSince = 0
+		return false
+	}
+	return true
 }
 
 // woken learns how long waking up takes and sets later alarms that much ahead, so that what is due is done when it is due. The lead
@@ -397,9 +439,11 @@ func (e *Engine) begin() {
 		e.reclaim()
 	}
 	e.act.statics(nil, e.staticChanges(true))
+	e.moment = e.now()
 	for _, in := range e.instances {
 		e.tryStart(in)
 	}
+	e.moment = 0
 }
 
 // finish resigns, withdraws and waits until that is done.

@@ -195,6 +195,8 @@ func (in *instance) mcast() netip.Addr {
 // receive judges a batch and steps the machines concerned.
 func (e *Engine) receive(p packets) {
 	now := time.Now()
+	e.moment = now.Sub(e.epoch)
+	defer func() { e.moment = 0 }()
 	for i := range p.n {
 		if p.sock.key.v6 {
 			e.packet.Src = p.r.Source(i)

@@ -17,6 +17,10 @@ func (e *Engine) step(in *instance, ev machine.Event) {
 // perform carries actions out in two passes. Adverts and timers come first, for all events of a round; logs, addresses, announcements
 // and notifications, which the actuator executes in order, are handed over when the adverts have left.
 func (e *Engine) perform(actions []machine.Action) {
+	now := e.moment
+	if now == 0 {
+		now = e.now()
+	}
 	for i := range actions {
 		a := &actions[i]
 		switch a.Kind {
@@ -26,7 +30,7 @@ func (e *Engine) perform(actions []machine.Action) {
 				e.later = append(e.later, *a)
 			}
 		case machine.Arm:
-			e.sched.arm(&e.instances[a.M.ID].timers[a.Timer], e.now()+a.After)
+			e.sched.arm(&e.instances[a.M.ID].timers[a.Timer], now+a.After)
 		case machine.Disarm:
 			e.sched.disarm(&e.instances[a.M.ID].timers[a.Timer])
 		default:
@@ -106,6 +110,9 @@ func (e *Engine) enter(in *instance, a *machine.Action) {
 	e.say(in, text, slog.String("state", a.State.String()), slog.String("from", a.From.String()),
 		slog.Int("prio", int(in.m.Priority())), slog.String("cause", cause))
 	in.plan.term.Add(1)
+	if a.State == machine.Backup && in.sock != nil && in.src.IsValid() && !e.rehearsing {
+		in.encode(in.m.Priority()) // so that the first advert only has to be sent
+	}
 }
 
 // cause says in a few words why a state changed.

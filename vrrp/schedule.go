@@ -90,10 +90,15 @@ func (s *schedule) remove(i int) {
 	}
 }
 
+// before orders timers that are due at the same time by instance, so that those which beat together do so in the same order every time.
+func (t *timer) before(o *timer) bool {
+	return t.key < o.key || t.key == o.key && t.in.m.ID < o.in.m.ID
+}
+
 func (s *schedule) up(i int) {
 	for i > 0 {
 		p := (i - 1) / 2
-		if s.heap[p].key <= s.heap[i].key {
+		if !s.heap[i].before(s.heap[p]) {
 			return
 		}
 		s.swap(i, p)
@@ -107,10 +112,10 @@ func (s *schedule) down(i int) {
 		if c >= len(s.heap) {
 			return
 		}
-		if c+1 < len(s.heap) && s.heap[c+1].key < s.heap[c].key {
+		if c+1 < len(s.heap) && s.heap[c+1].before(s.heap[c]) {
 			c++
 		}
-		if s.heap[i].key <= s.heap[c].key {
+		if !s.heap[c].before(s.heap[i]) {
 			return
 		}
 		s.swap(i, c)

@@ -88,14 +88,19 @@ func (c *Change) String() string {
 	return "address " + c.Addr.Prefix.String()
 }
 
-func (c *Change) request(seq uint32) ([]byte, error) {
+// request appends the netlink message that makes the change.
+func (c *Change) request(b []byte, seq uint32) ([]byte, error) {
+	var r []byte
+	var err error
 	switch {
 	case c.Rule != nil:
-		return c.Rule.request(c.Add, c.Links, seq)
+		r, err = c.Rule.request(c.Add, c.Links, seq)
 	case c.Route != nil:
-		return c.Route.request(c.Add, c.Links, seq)
+		r, err = c.Route.request(c.Add, c.Links, seq)
+	default:
+		return c.Addr.request(b, c.Add, c.Index, seq), nil
 	}
-	return c.Addr.request(c.Add, c.Index, seq), nil
+	return append(b, r...), err
 }
 
 // settled tells errors that mean that everything is as it should be: there already, or gone already.
@@ -123,18 +128,23 @@ func (k *Kernel) Apply(changes []Change) []error {
 func (k *Kernel) apply(changes []Change, errs []error) {
 	first := k.seq + 1
 	k.buf = k.buf[:0]
-	sent := 0
+	last := -1 // the last request that could be built, and where it begins
+	at := 0
 	for i := range changes {
 		k.seq++
-		b, err := changes[i].request(k.seq)
+		start := len(k.buf)
+		b, err := changes[i].request(k.buf, k.seq)
 		if err != nil {
 			errs[i] = changes[i].wrap(err)
 			continue
 		}
-		k.buf = append(k.buf, b...)
-		sent++
+		if last >= 0 {
+			// The kernel answers what fails in any case; only the last one has to be acknowledged to know that all are done.
+			b[at+6] &^= unix.NLM_F_ACK
+		}
+		k.buf, last, at = b, i, start
 	}
-	if sent == 0 {
+	if last < 0 {
 		return
 	}
 	fail := func(err error) {
@@ -148,11 +158,14 @@ func (k *Kernel) apply(changes []Change, errs []error) {
 		fail(err)
 		return
 	}
-	k.acks(first, len(changes), sent, func(i int, err error) {
-		if err != nil && !changes[i].settled(err) {
+	err := k.acks(first, last, func(i int, err error) {
+		if !changes[i].settled(err) {
 			errs[i] = changes[i].wrap(err)
 		}
-	}, fail)
+	})
+	if err != nil {
+		fail(err)
+	}
 }
 
 func (c *Change) wrap(err error) error {
@@ -163,17 +176,16 @@ func (c *Change) wrap(err error) error {
 	return fmt.Errorf("%s %s: %w", verb, c, err)
 }
 
-// acks reads the acknowledgements of left requests out of the n numbered from first on.
-func (k *Kernel) acks(first uint32, n, left int, each func(int, error), fail func(error)) {
+// acks reads the answers to the requests numbered from first on, until that of request last is there, and passes on what failed.
+func (k *Kernel) acks(first uint32, last int, failed func(int, error)) error {
 	var buf [16384]byte
-	for left > 0 {
+	for done := false; !done; {
 		got, _, err := unix.Recvfrom(k.rt, buf[:], 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			fail(fmt.Errorf("read netlink acknowledgement: %w", err))
-			return
+			return fmt.Errorf("read netlink acknowledgement: %w", err)
 		}
 		for b := buf[:got]; len(b) >= unix.NLMSG_HDRLEN+4; {
 			size := int(binary.NativeEndian.Uint32(b))
@@ -182,68 +194,94 @@ func (k *Kernel) acks(first uint32, n, left int, each func(int, error), fail fun
 			}
 			if typ := binary.NativeEndian.Uint16(b[4:]); typ == unix.NLMSG_ERROR {
 				i := int(binary.NativeEndian.Uint32(b[8:]) - first)
-				if i >= 0 && i < n {
-					left--
-					var err error
+				if i >= 0 && i <= last {
+					done = done || i == last
 					if no := int32(binary.NativeEndian.Uint32(b[16:])); no != 0 {
-						err = unix.Errno(-no)
+						failed(i, unix.Errno(-no))
 					}
-					each(i, err)
 				}
 			}
 			b = b[min((size+3)&^3, len(b)):]
 		}
 	}
+	return nil
 }
 
 const forever = 0xffffffff
 
-// request builds RTM_NEWADDR or RTM_DELADDR (linux/if_addr.h).
-func (a *Address) request(add bool, index int, seq uint32) []byte {
-	typ, flags := unix.RTM_DELADDR, unix.NLM_F_ACK
+// request appends RTM_NEWADDR or RTM_DELADDR (linux/if_addr.h) to b. It allocates nothing but what b lacks: a thousand addresses are
+// set while a thousand instances become master.
+func (a *Address) request(b []byte, add bool, index int, seq uint32) []byte {
+	typ, flags := uint16(unix.RTM_DELADDR), uint16(unix.NLM_F_REQUEST|unix.NLM_F_ACK)
 	if add {
-		typ, flags = unix.RTM_NEWADDR, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL
+		typ, flags = unix.RTM_NEWADDR, flags|unix.NLM_F_CREATE|unix.NLM_F_EXCL
 	}
-	req := nl.NewNetlinkRequest(typ, flags)
-	req.Seq = seq
 	ip := a.Prefix.Addr()
-	fam := unix.AF_INET
+	fam, peer, bits := byte(unix.AF_INET), ip, a.Prefix.Bits()
 	if ip.Is6() {
 		fam = unix.AF_INET6
 	}
-	msg := nl.NewIfAddrmsg(fam)
-	msg.Index = uint32(index)
-	msg.Prefixlen = uint8(a.Prefix.Bits())
-	msg.Scope = a.Scope
-	peer := ip
 	if a.Peer.IsValid() {
-		peer = a.Peer.Addr()
-		msg.Prefixlen = uint8(a.Peer.Bits())
+		peer, bits = a.Peer.Addr(), a.Peer.Bits()
 	}
-	req.AddData(msg)
-	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.AsSlice()))
-	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, peer.AsSlice()))
-	if !add {
-		return req.Serialize()
+	start := len(b)
+	// struct nlmsghdr: length (below), type, flags, sequence, port; struct ifaddrmsg: family, prefix length, flags, scope, index.
+	b = append(b, 0, 0, 0, 0)
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = binary.NativeEndian.AppendUint16(b, flags)
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = append(b, 0, 0, 0, 0, fam, byte(bits), 0, a.Scope)
+	b = binary.NativeEndian.AppendUint32(b, uint32(index))
+	b = appendIP(b, unix.IFA_LOCAL, ip)
+	b = appendIP(b, unix.IFA_ADDRESS, peer)
+	if add {
+		b = a.details(b)
 	}
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+// details are the attributes that an address is added with and that its removal does not need.
+func (a *Address) details(b []byte) []byte {
 	if a.Broadcast.IsValid() {
-		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, a.Broadcast.AsSlice()))
+		b = appendIP(b, unix.IFA_BROADCAST, a.Broadcast)
 	}
 	if a.Label != "" {
-		req.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(a.Label)))
+		b = append(append(appendAttr(b, unix.IFA_LABEL, len(a.Label)+1), a.Label...), 0)
+		b = pad(b, len(a.Label)+1)
 	}
 	if f := a.flags(); f != 0 {
-		req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(f)))
+		b = binary.NativeEndian.AppendUint32(appendAttr(b, unix.IFA_FLAGS, 4), f)
 	}
 	if pref, ok := a.preferred(); ok {
 		// struct ifa_cacheinfo: preferred, valid, created, updated.
-		ci := make([]byte, 16)
-		binary.NativeEndian.PutUint32(ci, pref)
-		binary.NativeEndian.PutUint32(ci[4:], forever)
-		req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, ci))
+		b = binary.NativeEndian.AppendUint32(appendAttr(b, unix.IFA_CACHEINFO, 16), pref)
+		b = binary.NativeEndian.AppendUint32(b, forever)
+		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	}
-	req.AddData(nl.NewRtAttr(ifaProto, []byte{Protocol}))
-	return req.Serialize()
+	return pad(append(appendAttr(b, ifaProto, 1), Protocol), 1)
+}
+
+// appendAttr begins an attribute (struct rtattr) with n bytes of data, pad ends it.
+func appendAttr(b []byte, typ uint16, n int) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+n))
+	return binary.NativeEndian.AppendUint16(b, typ)
+}
+
+func pad(b []byte, n int) []byte {
+	for ; n%4 != 0; n++ {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func appendIP(b []byte, typ uint16, ip netip.Addr) []byte {
+	if ip.Is4() {
+		v := ip.As4()
+		return append(appendAttr(b, typ, 4), v[:]...)
+	}
+	v := ip.As16()
+	return append(appendAttr(b, typ, 16), v[:]...)
 }
 
 // flags are IFA_F_* of linux/if_addr.h.

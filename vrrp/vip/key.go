@@ -100,8 +100,8 @@ func (c *Change) Same(o *Change) bool {
 	}
 	add, was := *c, *o
 	add.Add, was.Add = true, true
-	a, errA := add.request(0)
-	b, errB := was.request(0)
+	a, errA := add.request(nil, 0)
+	b, errB := was.request(nil, 0)
 	if errA != nil || errB != nil {
 		return c.String() == o.String()
 	}
