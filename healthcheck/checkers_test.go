@@ -52,7 +52,8 @@ func TestSMTPCheck(t *testing.T) {
 	}{
 		"a good server":                      {dialogue("220 mail ESMTP\r\n", "250 mail\r\n", "221 bye\r\n"), "good"},
 		"whatever it says at the end":        {dialogue("220 x\n", "250 x\n", "nonsense\n"), "good"},
-		"greeting and answer in one write":   {dialogue("220 x\r\n250 y\r\n221 z\r\n", "hang"), "good"},
+		"an answer that comes too early":     {dialogue("220 x\r\n250 y\r\n221 z\r\n", "hang"), "HELO: timeout after 300ms"},
+		"a line too many":                    {dialogue("220 x\r\nand more\r\n", "250 y\r\n", "221 z\r\n"), "good"},
 		"a greeting without a space":         {dialogue("220\r\n"), `greeting: answer "220", wanted "220 "`},
 		"a greeting of several lines":        {dialogue("220-a\r\n220 b\r\n"), `greeting: answer "220-a", wanted "220 "`},
 		"a server that refuses":              {dialogue("554 go away\r\n"), `greeting: answer "554 go away"`},

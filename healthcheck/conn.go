@@ -210,7 +210,7 @@ func dial(t *target, typ int, a *attempt) (*conn, error) {
 			return nil, err
 		}
 		return c, nil
-	case unix.EACCES, unix.EADDRNOTAVAIL, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+	case unix.EACCES, unix.EINVAL, unix.EADDRNOTAVAIL, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // EACCES, EINVAL: routes that prohibit or throw away
 		c.close()
 		return nil, &setupError{"connect", err}
 	default:

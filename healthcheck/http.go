@@ -172,7 +172,13 @@ func (pg *page) judge(r *response) outcome {
 		}
 	}
 	if pg.regex != nil {
-		if err := pg.regex.match(r.text); err != nil {
+		err := errNoMatch
+		if r.body > 0 { // nothing matches nothing: as the reference, which searches what comes behind the header
+			err = pg.regex.match(r.text)
+		} else if pg.regex.no {
+			err = nil
+		}
+		if err != nil {
 			return outcome{reason: err.Error()}
 		}
 	}

@@ -79,6 +79,8 @@ func TestHTTPVerdicts(t *testing.T) {
 		"a body longer than promised is cut":        {say(httpAnswer("200 OK", "hello\nworld", "Content-Length: 6")), URL{Digest: ok}, "good"},
 		"a length in lower case does not count":     {say(httpAnswer("200 OK", "hello\n", "content-length: 3")), URL{Digest: ok}, "good"},
 		"a length with something behind it, too":    {say(httpAnswer("200 OK", "hello\n", "Content-Length: 3 ")), URL{Digest: ok}, "good"},
+		"a length within another header counts":     {say(httpAnswer("200 OK", "hello\nworld", "X-Content-Length: 6")), URL{Digest: ok}, "good"},
+		"a length behind something counts":          {say(httpAnswer("200 OK", "hello\nworld", "X: y Content-Length: +6")), URL{Digest: ok}, "good"},
 		"a length of zero":                          {say(httpAnswer("200 OK", "hello\n", "Content-Length: 0")), URL{Digest: Hash(nil)}, "good"},
 		"an absurd length does not count":           {say(httpAnswer("200 OK", "hello\n", "Content-Length: 99999999999999999999")), URL{Digest: ok}, "good"},
 		"a negative length does not count":          {say(httpAnswer("200 OK", "hello\n", "Content-Length: -1")), URL{Digest: ok}, "good"},

@@ -197,7 +197,8 @@ func TestTheHeaderIsSearchedOnlyWhenItCameWithTheBody(t *testing.T) {
 		"regex_no_match and it is there":      {say(header + body), Regex{Pattern: "hel+o", NoMatch: true}, "regex matched"},
 		"a body that is longer than is kept":  {say(header + strings.Repeat("x", maxText) + "end"), Regex{Pattern: "end"}, "regex did not match"},
 		"no body":                             {say(header), Regex{Pattern: "X-Mark"}, "regex did not match"},
-		"no body and an empty pattern's fine": {say(header), Regex{Pattern: ""}, "good"},
+		"no body and an empty pattern":        {say(header), Regex{Pattern: ""}, "regex did not match"},
+		"no body and regex_no_match":          {say(header), Regex{Pattern: "x", NoMatch: true}, "good"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			verdict(t, check(t, get(serve(t, c.answer), URL{Regex: &c.regex})), c.want)

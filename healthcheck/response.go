@@ -158,25 +158,26 @@ func parseStatus(header []byte) int {
 	return code
 }
 
-var contentLength = []byte("\r\nContent-Length:")
+var contentLength = []byte("Content-Length:")
 
-// parseLength takes the value of a header line written exactly "Content-Length:", spaces, digits, line end; -1 otherwise.
+// parseLength takes the value behind the first "Content-Length:" of the header, written exactly so, wherever it stands (the reference
+// does not mind "X-Content-Length:"): blanks, perhaps a plus, digits, and a line end at once. Otherwise it is -1 and does not count.
 func parseLength(header []byte) int64 {
 	_, v, ok := bytes.Cut(header, contentLength)
 	if !ok {
 		return -1
 	}
-	v, _, _ = bytes.Cut(v, []byte("\r\n"))
-	v = bytes.TrimLeft(v, " \t")
-	if len(v) == 0 || len(v) > 18 {
-		return -1
-	}
-	n := int64(0)
-	for _, c := range v {
-		if c < '0' || c > '9' {
+	v = bytes.TrimPrefix(bytes.TrimLeft(v, " \t"), []byte("+"))
+	n, digits := int64(0), 0
+	for digits < len(v) && v[digits] >= '0' && v[digits] <= '9' {
+		if digits >= 18 {
 			return -1
 		}
-		n = n*10 + int64(c-'0')
+		n = n*10 + int64(v[digits]-'0')
+		digits++
+	}
+	if digits == 0 || digits == len(v) || v[digits] != '\r' && v[digits] != '\n' {
+		return -1
 	}
 	return n
 }

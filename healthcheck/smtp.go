@@ -76,6 +76,7 @@ func (p *smtpProber) talk(t *target, a *attempt) error {
 		say         []byte
 	}{{"greeting", "220 ", nil}, {"HELO", "250 ", p.helo}, {"QUIT", "", []byte("QUIT\r\n")}} {
 		if s.say != nil {
+			l.rest = l.rest[:0] // what came before it was asked for is no answer
 			if _, err := c.Write(s.say); err != nil {
 				return &stageError{s.stage, err}
 			}

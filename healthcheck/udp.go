@@ -41,9 +41,22 @@ var datagrams = sync.Pool{New: func() any { return new([65536]byte) }}
 func (p *udpProber) probe(a *attempt, _ int) outcome {
 	c, err := dial(p.t, unix.SOCK_DGRAM, a)
 	if err != nil {
-		return fail("connect: ", err, &p.t.cfg)
+		out := fail("connect: ", err, &p.t.cfg)
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL) { // a route that lets nothing through: as the reference, other than TCP_CHECK
+			out.unsure = false
+		}
+		return out
 	}
 	defer c.close()
+	// Every ICMP error counts, not only that of a closed port.
+	if p.t.family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(c.fd, unix.SOL_IPV6, unix.IPV6_RECVERR, 1)
+	} else {
+		err = unix.SetsockoptInt(c.fd, unix.SOL_IP, unix.IP_RECVERR, 1)
+	}
+	if err != nil {
+		return fail("", &setupError{"ask for ICMP errors", err}, &p.t.cfg)
+	}
 	if _, err := c.Write(p.cfg.Payload); err != nil {
 		return fail("send: ", err, &p.t.cfg)
 	}
