@@ -100,7 +100,11 @@ func run(t *testing.T, cfg *director.Config, opt director.Options) *ours {
 	log := slog.New(slog.NewTextHandler(o, nil))
 	runner := healthcheck.NewRunner(healthcheck.RunnerOptions{Log: log, Report: func(r healthcheck.Result) { o.d.Report(r) }})
 	opt.Log, opt.Plane, opt.SetCheckers = log, plane, runner.Set
+	told := opt.Notify
 	opt.Notify = func(e director.Event) {
+		if told != nil {
+			told(e)
+		}
 		if l := e.FifoLine(); l != "" {
 			o.mu.Lock()
 			o.fifo = append(o.fifo, l)
