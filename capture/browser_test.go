@@ -1,0 +1,78 @@
+package capture_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"releve/capture"
+	"releve/internal/testneed"
+)
+
+// A browser opens the page of a capture: its script runs without a complaint, all frames are in the diagram, and a click on one
+// shows its fields and bytes. What routine frames leave free when they are hidden is closed up.
+func TestABrowserShowsTheDiagram(t *testing.T) {
+	testneed.Need(t, "chromium")
+	const look = `<script>
+	addEventListener("error", function (e) { console.error("ERROR " + e.message); });
+	addEventListener("load", function () {
+		var say = function (k, v) { document.body.setAttribute("data-" + k, v); };
+		var high = function () { return document.getElementById("diagram").getBoundingClientRect().height; };
+		var box = document.getElementById("routine"), g = document.querySelectorAll("g.frame")[3];
+		say("frames", document.querySelectorAll("g.frame").length);
+		box.checked = true; box.dispatchEvent(new Event("change"));
+		var all = high();
+		box.checked = false; box.dispatchEvent(new Event("change"));
+		say("closed", high() < all);
+		g.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+		say("fields", document.querySelectorAll("#details tr").length);
+		say("bytes", document.querySelector("#details pre").textContent.slice(0, 4));
+	});</script>`
+	dir := t.TempDir()
+	for _, path := range []string{"testdata/failover.pcapng", "testdata/dhcp.pcapng"} {
+		k := annotate(t, path)
+		var b bytes.Buffer
+		p := &capture.Page{W: &b}
+		for i := range k.frames {
+			if err := p.Frame(k.frames[i], &k.notes[i], nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Close(k.last); err != nil {
+			t.Fatal(err)
+		}
+		frames := strings.Count(b.String(), `<g class="frame `)
+		page := filepath.Join(dir, filepath.Base(path)+".html")
+		if err := os.WriteFile(page, []byte(strings.Replace(b.String(), "</body>", look+"</body>", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		c := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+filepath.Join(dir, "profile"), "--enable-logging=stderr", "--dump-dom", "file://"+page)
+		var errs bytes.Buffer
+		c.Stderr = &errs
+		out, err := c.Output()
+		cancel()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &errs)
+		}
+		if console := regexp.MustCompile(`(?m)^.*CONSOLE.*$`).FindString(errs.String()); console != "" {
+			t.Errorf("%s: %s", path, console)
+		}
+		body := regexp.MustCompile(`<body[^>]*>`).FindString(string(out))
+		for _, want := range []string{fmt.Sprintf(`data-frames="%d"`, frames), `data-closed="true"`, `data-bytes="0000"`} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: the browser says %s, want %s", path, body, want)
+			}
+		}
+		if strings.Contains(body, `data-fields="0"`) {
+			t.Errorf("%s: a click shows no fields: %s", path, body)
+		}
+	}
+}
