@@ -44,7 +44,6 @@ type environment struct {
 	o      *Options
 	log    *slog.Logger
 	cfg    *confparse.Config
-	src    *confparse.Source
 	start  message                        // the parent's first words
 	states func(states map[string]string) // tells the parent the states of instances
 	bfd    func(sessions []bfdState)      // tells the parent the states of BFD sessions
@@ -90,7 +89,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	if st, err := file.Stat(); alone && err == nil {
 		spreadOut(int(st.Size()))
 	}
-	src, cfg, err := inherit(file)
+	_, cfg, err := inherit(file)
 	file.Close()
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)
@@ -113,7 +112,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	inherited.NoSwap = false     // which nobody inherits
 	applyProcess(&inherited, slog.New(slog.DiscardHandler))
 	applyProcess(proc, c.log)
-	env := &environment{o: o, log: c.log, cfg: cfg, src: src, start: start, scripts: script.NewRunner(scriptSettings(&cfg.Global)), states: func(states map[string]string) {
+	env := &environment{o: o, log: c.log, cfg: cfg, start: start, scripts: script.NewRunner(scriptSettings(&cfg.Global)), states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})
 	}, bfd: func(sessions []bfdState) {
 		c.tell(message{Kind: kindBFD, BFD: sessions})

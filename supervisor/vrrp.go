@@ -25,13 +25,14 @@ type vrrpPart struct {
 	cfg    atomic.Pointer[confparse.Config]  // in force
 	groups atomic.Pointer[map[string]string] // sync group of each instance that has one
 	states *stateReports
+	tidier *time.Timer // gives memory back when states have stopped changing
 	auto   *autoPriority
 }
 
 func newVRRPPart(env *environment) (part, error) {
 	debug.SetGCPercent(50) // adverts need no memory, so that collecting more often costs nothing
 	p := &vrrpPart{env: env, auto: newAutoPriority(env.log)}
-	p.states = newStateReports(env.states)
+	p.states, p.tidier = newStateReports(env.states), time.AfterFunc(time.Hour, debug.FreeOSMemory)
 	p.adopt(env.cfg)
 	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)
 	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
@@ -103,12 +104,17 @@ func vrrpFinal(err error) error {
 	return &finalError{status, err}
 }
 
+// quietAfter is how long after the last change of a state the memory is given back that many changes at once have used. Second bursts of
+// announcements are over by then.
+const quietAfter = 7 * time.Second
+
 // notify hears of every event, after the addresses are as it says.
 func (p *vrrpPart) notify(ev vrrp.Event) {
 	if ev.Kind == vrrp.InstanceEvent {
 		switch ev.What {
 		case "MASTER", "BACKUP", "FAULT", "STOP", "DELETED":
 			p.states.add(ev.Name, ev.What)
+			p.tidier.Reset(quietAfter)
 		}
 	}
 	if ev.Resumed {

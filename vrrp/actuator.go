@@ -267,7 +267,9 @@ func (a *actuator) run() {
 		}
 		if len(work) > 0 {
 			a.work(work)
-			clear(work)
+			if clear(work); cap(work) > spareRoom {
+				spare = nil
+			}
 			continue
 		}
 		if len(a.rest) > 0 {

@@ -497,9 +497,13 @@ func (e *Engine) listen(s *socket) {
 	if e.readers[s] != nil || s.file == nil {
 		return
 	}
+	size := wire.MaxLen4
+	if s.key.v6 {
+		size = wire.MaxLen
+	}
 	back := make(chan *batch.Reader, 2)
-	back <- batch.NewReader(wire.MaxLen + 60)
-	back <- batch.NewReader(wire.MaxLen + 60)
+	back <- batch.NewReader(size)
+	back <- batch.NewReader(size)
 	e.readers[s] = back
 	e.wg.Add(1)
 	go s.receive(e.packets, back, e.done, &e.wg)

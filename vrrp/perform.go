@@ -75,9 +75,17 @@ func (e *Engine) handOver() {
 			e.remark(in, a)
 		}
 	}
+	if cap(e.later) > spareRoom {
+		e.later = nil
+		return
+	}
 	clear(e.later)
 	e.later = e.later[:0]
 }
+
+// spareRoom is how many entries a list keeps room for when it is empty. What a thousand instances needed that changed their state together
+// is given back.
+const spareRoom = 256
 
 // say logs a line of an instance in the reference's form.
 func (e *Engine) say(in *instance, text string, attrs ...slog.Attr) {

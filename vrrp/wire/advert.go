@@ -20,6 +20,8 @@ const (
 	MaxAddrs  = 255
 	// MaxLen is the longest VRRP packet: 255 IPv6 addresses and an authentication trailer.
 	MaxLen = HeaderLen + 16*MaxAddrs + AuthLen + TrailerLen
+	// MaxLen4 is the longest one over IPv4, with its IP header and an authentication header.
+	MaxLen4 = 60 + 24 + HeaderLen + 4*MaxAddrs + AuthLen + TrailerLen
 )
 
 // Authentication types of version 2 (RFC 2338 §5.3.6).
