@@ -131,9 +131,9 @@ func (p *parser) item(lex *lexer.PeekingLexer) (item, error) {
 func (p *parser) fill() *lexer.PeekingLexer {
 	for n := 0; ; n++ {
 		if n >= len(p.tokens) {
-			old := p.tokens
-			p.peek, _ = lexer.Upgrade(&blankTokens{max(1024, 2*n)})
-			p.tokens = p.peek.Range(0, lexer.RawCursor(max(1024, 2*n)))
+			old, room := p.tokens, max(32, 4*n)
+			p.peek, _ = lexer.Upgrade(&blankTokens{room})
+			p.tokens = p.peek.Range(0, lexer.RawCursor(room))
 			copy(p.tokens, old)
 		}
 		p.tokens[n] = p.Next()

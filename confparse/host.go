@@ -35,7 +35,7 @@ func machine(m *Machine) *Machine {
 		out = *m
 	}
 	if out.Interface == nil {
-		out.Interface = remember(func(name string) bool { _, err := net.InterfaceByName(name); return err == nil })
+		out.Interface = remember(hasInterface)
 	}
 	if out.InterfaceIn == nil {
 		known := map[string]map[string]bool{}
@@ -61,6 +61,27 @@ func machine(m *Machine) *Machine {
 		out.Resolves = remember(func(name string) bool { a, err := net.LookupHost(name); return err == nil && len(a) > 0 })
 	}
 	return &out
+}
+
+// hasInterface asks the kernel for one interface; to list them all takes longer the more there are.
+func hasInterface(name string) bool {
+	req, err := unix.NewIfreq(name)
+	if err != nil { // no name an interface can have
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		_, err := net.InterfaceByName(name)
+		return err == nil
+	}
+	defer unix.Close(fd)
+	if unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req) != nil {
+		return false
+	}
+	// It answers to alternative names, too, by which nothing else here knows it.
+	own, _ := unix.NewIfreq("")
+	own.SetUint32(req.Uint32())
+	return unix.IoctlIfreq(fd, unix.SIOCGIFNAME, own) == nil && own.Name() == name
 }
 
 // interfacesIn lists the interfaces of a network namespace; nil if it cannot be entered.

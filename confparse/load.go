@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unsafe"
 )
 
 // LoadOptions steer the source stage.
@@ -236,20 +237,21 @@ func slurp(path string, limit int) (string, fs.FileInfo, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var b strings.Builder
-	b.Grow(int(info.Size()))
-	buf := make([]byte, 64<<10)
+	b := make([]byte, 0, info.Size()+1) // one byte more, to see the end
 	for {
-		n, err := f.Read(buf)
-		b.Write(buf[:n])
-		if b.Len() > limit {
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if len(b) > limit {
 			return "", nil, errTooLarge
 		}
 		if n == 0 || err != nil {
 			if err != nil && err != io.EOF {
 				return "", nil, err
 			}
-			return b.String(), info, nil
+			return unsafe.String(unsafe.SliceData(b), len(b)), info, nil // nobody else holds b
+		}
+		if len(b) == cap(b) { // it has grown meanwhile
+			b = slices.Grow(b, 64<<10)
 		}
 	}
 }

@@ -15,7 +15,7 @@ func background(o *Options, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: pipe to the daemon: %v\n", o.Name(), err)
 		return exitFatal
 	}
-	p, err := newSpawner().start(o.Argv, partDaemon, []*os.File{os.Stdin, os.Stdout, os.Stderr, w}, "", &syscall.SysProcAttr{Setsid: true})
+	p, err := start(o.Argv, partDaemon, []*os.File{os.Stdin, os.Stdout, os.Stderr, w}, "", &syscall.SysProcAttr{Setsid: true})
 	w.Close()
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)

@@ -23,7 +23,7 @@ func (p *parent) conceive(part string, l *loaded) (*embryo, error) {
 	defer theirs.Close()
 	e := &embryo{link: ours, of: l}
 	if e.crash, err = memoryFile(nil); err == nil {
-		e.proc, err = p.spawn.start(p.o.Argv, part, append(p.streams(), l.file, theirs, e.crash), p.root(), &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM})
+		e.proc, err = start(p.o.Argv, part, append(p.streams(), l.file, theirs, e.crash), p.root(), nil)
 	}
 	if err != nil {
 		ours.close()

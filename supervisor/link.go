@@ -135,11 +135,15 @@ func (l *link) receive() (message, *os.File, error) {
 	if err != nil {
 		return message{}, nil, err
 	}
-	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4))
+	var buf, oob []byte
 	var n, oobn int
 	var recvErr error
 	err = raw.Read(func(fd uintptr) bool {
-		n, oobn, _, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		// How long is it? Nearly all are short, and room for the longest would be most of what a process needs at its start.
+		if n, _, recvErr = unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_TRUNC); recvErr == nil && n > 0 {
+			buf, oob = make([]byte, n), make([]byte, unix.CmsgSpace(4))
+			n, oobn, _, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		}
 		return !errors.Is(recvErr, syscall.EAGAIN) && !errors.Is(recvErr, syscall.EINTR)
 	})
 	switch err := errors.Join(err, recvErr); {

@@ -60,7 +60,7 @@ func Run(o Options, stderr io.Writer) int {
 		spreadOut(size)
 	}
 	p := &parent{
-		o: &o, stderr: stderr, sigs: catchSignals(), spawn: newSpawner(), events: make(chan any, 16),
+		o: &o, stderr: stderr, sigs: catchSignals(), events: make(chan any, 16),
 		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {}, started: time.Now(), ended: make(chan struct{}),
 	}
 	p.dir, _ = os.Getwd()
@@ -85,7 +85,6 @@ type parent struct {
 	stderr io.Writer
 	log    *slog.Logger
 	sigs   <-chan os.Signal
-	spawn  *spawner
 	events chan any // of the goroutines that wait for children
 
 	dir    string   // where it was started
@@ -400,6 +399,11 @@ func (p *parent) checkUp() {
 			p.dumps.ask(toLog)
 		}
 		p.sd.ready()
+		lines := p.cur.src.Len()
+		time.AfterFunc(tidyAfter, func() {
+			collect(partParent)
+			giveBack(lines)
+		})
 	}
 }
 

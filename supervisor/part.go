@@ -210,7 +210,12 @@ func (c *childProcess) fail(err error) int {
 const tidyAfter = 2 * time.Second
 
 // tidy gives back what reading a configuration has used: for months nothing as large will be needed again.
-func tidy() { time.AfterFunc(tidyAfter, debug.FreeOSMemory) }
+func (c *childProcess) tidy() {
+	time.AfterFunc(tidyAfter, func() {
+		collect(c.what)
+		debug.FreeOSMemory()
+	})
+}
 
 func (c *childProcess) run(env *environment) int {
 	p, err := newPart(c.what, env)
@@ -226,7 +231,7 @@ func (c *childProcess) run(env *environment) int {
 	go func() {
 		done <- p.run(ctx, func() {
 			c.tell(message{Kind: kindReady, Goroutines: runtime.NumGoroutine()})
-			tidy()
+			c.tidy()
 			if env.o.DumpConf && !env.start.Again {
 				dumps.ask(toLog)
 			}
@@ -390,7 +395,7 @@ func (c *childProcess) conclude(ctx context.Context, p part, o order) {
 		return
 	}
 	c.tell(message{Kind: kindReloaded, Seq: o.seq, Goroutines: runtime.NumGoroutine()})
-	tidy()
+	c.tidy()
 }
 
 // drop gives up what was prepared.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,13 +29,24 @@ const (
 // smallConfig is the size of a configuration in bytes up to which a process starts on one processor.
 const smallConfig = 64 << 10
 
-// spreadOut lets the process use all processors: at once where there is much to read, else when it has started.
+// spreadOut lets the process use all processors: at once where there is much to read, else when it has started. What is read then is
+// kept, mostly, so that collecting garbage meanwhile would be work for little.
 func spreadOut(config int) {
 	if config > smallConfig {
+		debug.SetGCPercent(400)
 		runtime.SetDefaultGOMAXPROCS()
 		return
 	}
 	time.AfterFunc(time.Second, runtime.SetDefaultGOMAXPROCS)
+}
+
+// collect says how much garbage a process that has started may leave until it is collected, in percent of what it keeps.
+func collect(what string) {
+	percent := 100
+	if what == partVRRP {
+		percent = 50 // adverts need no memory, so that collecting more often costs nothing
+	}
+	debug.SetGCPercent(percent)
 }
 
 // What a process can be, besides the one that was started.
@@ -56,21 +68,6 @@ const (
 
 // self is the program to execute again: the one that runs, even if the file has been replaced since.
 const self = "/proc/self/exe"
-
-// spawner starts processes on a thread of its own. The parent-death signal of a process is bound to the thread that started it, so
-// that thread has to live as long as we do.
-type spawner struct{ c chan func() }
-
-func newSpawner() *spawner {
-	s := &spawner{make(chan func())}
-	go func() {
-		runtime.LockOSThread()
-		for f := range s.c {
-			f()
-		}
-	}()
-	return s
-}
 
 // process is one that we have started. os.Process would do the same, after another process for finding out how.
 type process struct {
@@ -125,8 +122,9 @@ func ending(st syscall.WaitStatus) string {
 	return "ended"
 }
 
-// start runs the program again as part with the same argv, in dir or where we are.
-func (s *spawner) start(argv []string, part string, files []*os.File, dir string, sys *syscall.SysProcAttr) (*process, error) {
+// start runs the program again as part with the same argv, in dir or where we are. There is no parent-death signal: it is bound to the
+// thread that starts the process. A child knows that its parent is gone by the end of their link.
+func start(argv []string, part string, files []*os.File, dir string, sys *syscall.SysProcAttr) (*process, error) {
 	attr := &syscall.ProcAttr{Env: append(environ(), envPart+"="+part), Dir: dir, Sys: sys}
 	if os.Getenv(envThreads) == "" {
 		// One processor is enough to start on, and the runtime needs far less time for itself then.
@@ -135,14 +133,7 @@ func (s *spawner) start(argv []string, part string, files []*os.File, dir string
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	var pid int
-	var err error
-	done := make(chan struct{})
-	s.c <- func() {
-		pid, err = syscall.ForkExec(self, argv, attr)
-		close(done)
-	}
-	<-done
+	pid, err := syscall.ForkExec(self, argv, attr)
 	runtime.KeepAlive(files)
 	if err != nil {
 		return nil, fmt.Errorf("start %s process: %w", part, err)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -30,7 +29,6 @@ type vrrpPart struct {
 }
 
 func newVRRPPart(env *environment) (part, error) {
-	debug.SetGCPercent(50) // adverts need no memory, so that collecting more often costs nothing
 	p := &vrrpPart{env: env, auto: newAutoPriority(env.log)}
 	p.states, p.tidier = newStateReports(env.states), time.AfterFunc(time.Hour, debug.FreeOSMemory)
 	p.adopt(env.cfg)
