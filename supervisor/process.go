@@ -34,10 +34,21 @@ const smallConfig = 64 << 10
 func spreadOut(config int) {
 	if config > smallConfig {
 		debug.SetGCPercent(400)
-		runtime.SetDefaultGOMAXPROCS()
+		useProcessors()
 		return
 	}
-	time.AfterFunc(time.Second, runtime.SetDefaultGOMAXPROCS)
+	time.AfterFunc(time.Second, useProcessors)
+}
+
+// maxProcessors is how many a process uses: ten thousand checkers keep two busy, and garbage collectors on many more would use up the
+// quota of a control group at once.
+const maxProcessors = 8
+
+func useProcessors() {
+	runtime.SetDefaultGOMAXPROCS()
+	if runtime.GOMAXPROCS(0) > maxProcessors {
+		runtime.GOMAXPROCS(maxProcessors)
+	}
 }
 
 // collect says how much garbage a process that has started may leave until it is collected, in percent of what it keeps.

@@ -22,15 +22,13 @@ var wanted = []os.Signal{
 }
 
 // catchSignals delivers the signals that mean something and makes the others harmless, whatever was ignored or blocked by
-// whoever started us. They are caught, not ignored: a caught signal is back at its default in a script that we run.
+// whoever started us. Before a script runs, package script sees to it that the script does not inherit what is ignored.
 func catchSignals() <-chan os.Signal {
 	c := make(chan os.Signal, 16)
-	rest := make(chan os.Signal, 1)
-	// First those that mean something: caught together with the rest even for a moment, one of them could be lost there.
 	signal.Notify(c, wanted...)
 	// Nearly all others are nothing to the runtime's own handler, which is there for each of them whatever we inherited. What it would
-	// end or stop the program for is caught; each costs two changes of threads at the start.
-	signal.Notify(rest, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+	// end or stop the program for is ignored: that costs a system call, to catch it would be two changes of threads.
+	signal.Ignore(syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	for s := syscall.Signal(32); s <= 34; s++ { // the runtime keeps these for the sake of C libraries, and would die of one from outside
 		ignoreSignal(s)
 	}

@@ -197,12 +197,6 @@ func New(cfg *Config, o Options) (*Engine, error) {
 			e.log.Error("IGMP and MLD of "+name+" are not moved to the base interface: "+err.Error(), "iface", name, "err", err)
 		}
 	}}
-	table, err := e.links()
-	if err != nil {
-		e.release()
-		return nil, &SetupError{Kind: socketErrorKind(err), Op: "read interfaces", Err: err}
-	}
-	e.ifaces = table
 	next, err := e.prepare(cfg, haves{}, false)
 	if err != nil {
 		e.release()

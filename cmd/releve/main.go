@@ -1,3 +1,9 @@
+// A process starts on one processor and uses a few later (package supervisor). To look for the quota of its control group in the mount
+// table would be a thirtieth of the work of a start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command releve is a keepalived-compatible LVS director with VRRP. What it does depends on the name it was called by:
 // `releve` has subcommands and keepalived's flags, `keepalived` exactly keepalived's command line, `genhash` the page hash.
 package main
