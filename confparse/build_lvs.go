@@ -3,6 +3,7 @@ package confparse
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,9 @@ func (p *interp) checkerSecurity() {
 		Message: "scripts of checkers are run without enable_script_security in global_defs"})
 }
 
+// fewServers is up to how many real servers looking at all of them is faster than a map.
+const fewServers = 16
+
 // buildServer resolves a virtual server; nil leaves it out.
 func (p *interp) buildServer(cfg *Config, vs *rawVS, groups map[string]*director.Group) *director.VirtualServer {
 	g := &p.raw.global
@@ -136,22 +140,24 @@ func (p *interp) buildServer(cfg *Config, vs *rawVS, groups map[string]*director
 	d.QuorumUp = p.quorumScript(d, "quorum_up", vs.up)
 	d.QuorumDown = p.quorumScript(d, "quorum_down", vs.down)
 
-	type rsKey struct {
-		a netip.Addr
-		p uint16
+	var seen map[netip.AddrPort]bool
+	if len(vs.servers) > fewServers {
+		seen = make(map[netip.AddrPort]bool, len(vs.servers))
 	}
-	seen := map[rsKey]bool{}
-	for _, rs := range vs.servers {
-		r := p.buildReal(cfg, vs, d, rs)
-		if r == nil {
+	reals := make([]director.RealServer, len(vs.servers))
+	d.RealServers = make([]*director.RealServer, 0, len(vs.servers))
+	for i, rs := range vs.servers {
+		r := &reals[i]
+		if !p.buildReal(cfg, vs, d, rs, r) {
 			continue
 		}
-		k := rsKey{r.Addr.Addr(), r.Addr.Port()}
-		if seen[k] {
+		if seen[r.Addr] || seen == nil && slices.ContainsFunc(d.RealServers, func(o *director.RealServer) bool { return o.Addr == r.Addr }) {
 			p.bad(rs.pos, "duplicate-rs", "%s: real_server %s is there already: ignored", d.Name, r.Name)
 			continue
 		}
-		seen[k] = true
+		if seen != nil {
+			seen[r.Addr] = true
+		}
 		d.RealServers = append(d.RealServers, r)
 	}
 	p.sorryServer(vs, d)
@@ -273,15 +279,15 @@ func (p *interp) persistence(vs *rawVS, d *director.VirtualServer) {
 }
 
 func (p *interp) quorumScript(d *director.VirtualServer, what string, f field[*script.Command]) *script.Command {
-	return p.lvsScript(what+" of "+d.Name, f)
+	return p.lvsScript(what, d.Name, f)
 }
 
 // lvsScript checks a notifier of a server; nil if it cannot be run.
-func (p *interp) lvsScript(what string, f field[*script.Command]) *script.Command {
+func (p *interp) lvsScript(what, of string, f field[*script.Command]) *script.Command {
 	if !f.set() {
 		return nil
 	}
-	u := scriptUse{what: what, cmd: f.v, pos: f.pos}
+	u := scriptUse{what: what + " of " + of, cmd: f.v, pos: f.pos}
 	if !p.checkScript(&u, true) {
 		return nil
 	}
@@ -289,13 +295,13 @@ func (p *interp) lvsScript(what string, f field[*script.Command]) *script.Comman
 	return f.v
 }
 
-// buildReal resolves a real server; nil leaves it out.
-func (p *interp) buildReal(cfg *Config, vs *rawVS, d *director.VirtualServer, rs *rawRS) *director.RealServer {
+// buildReal resolves a real server into r; false leaves it out.
+func (p *interp) buildReal(cfg *Config, vs *rawVS, d *director.VirtualServer, rs *rawRS, r *director.RealServer) bool {
 	g := &p.raw.global
 	m := rs.method.or(vs.method.or(rawForward{}))
 	if m.f != ipvs.TUN && rs.addr.Is6() != (d.Key.Family == ipvs.IPv6) {
 		p.bad(rs.pos, "family-mismatch", "%s: real_server %s is of another family: ignored", d.Name, rs.addr)
-		return nil
+		return false
 	}
 	port := rs.port
 	if !rs.has || rs.port == 0 {
@@ -318,22 +324,22 @@ func (p *interp) buildReal(cfg *Config, vs *rawVS, d *director.VirtualServer, rs
 			}
 		}
 	}
-	r := &director.RealServer{
+	*r = director.RealServer{
 		Addr: netip.AddrPortFrom(rs.addr, port), Forward: m.f, TunnelType: m.typ, TunnelPort: m.port, TunnelFlags: m.flags,
 		Weight: rs.weight.or(vs.weight.or(1)), Upper: uint32(rs.upper.or(0)), Lower: uint32(rs.lower.or(0)),
 		Inhibit: rs.inhibit.or(vs.inhibit.or(false)), SNMPName: rs.snmpName.or(""),
 		SMTPAlert: rs.smtpAlert.or(g.smtpAlertChecker.or(g.smtpAlert.or(true))),
 	}
 	r.Name = rsName(rs.addr, protoName(d.Key.Protocol), port)
-	r.NotifyUp = p.lvsScript("notify_up of "+r.Name, rs.up)
-	r.NotifyDown = p.lvsScript("notify_down of "+r.Name, rs.down)
+	r.NotifyUp = p.lvsScript("notify_up", r.Name, rs.up)
+	r.NotifyDown = p.lvsScript("notify_down", r.Name, rs.down)
 	rs.rawCheckDefaults.inherit(&vs.rawCheckDefaults)
 	for i, ck := range rs.checkers {
 		if h := p.buildChecker(cfg, vs, rs, d, r, ck, i); h != nil {
 			r.Checkers = append(r.Checkers, h)
 		}
 	}
-	return r
+	return true
 }
 
 func forwardName(f ipvs.Forward) string {

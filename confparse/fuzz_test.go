@@ -43,7 +43,8 @@ func FuzzSource(f *testing.F) {
 		src, diags := loadText(t, text)
 		for i := range src.lines {
 			for at := range len(src.lines[i].text) {
-				if p := src.place(i, at); src.Name(p) == "" || !p.IsValid() || p.Col < 1 {
+				where := src.placesIn(i)
+				if p := where.of(at); src.Name(p) == "" || !p.IsValid() || p.Col < 1 {
 					t.Fatalf("byte %d of %q was written at %v", at, src.lines[i].text, p)
 				}
 			}

@@ -49,11 +49,13 @@ type parser struct {
 	grammar *participle.Parser[fileGrammar]
 	diags   Diagnostics
 
-	line, at int       // the next byte to look at
-	open     []opened  // the innermost last
-	suspect  *opened   // a block that was probably left open, though another lacks its brace
-	skip     int       // blocks that are passed over
-	again    []scanned // what was looked at ahead
+	line, at int        // the next byte to look at
+	round    int        // how many statements next makes at least, if there are so many
+	open     []opened   // the innermost last
+	suspect  *opened    // a block that was probably left open, though another lacks its brace
+	skip     int        // blocks that are passed over
+	again    [2]scanned // what was looked at ahead
+	ahead    int        // how many of again there are
 
 	stack []*Statement // of the blocks that are being built
 	queue []*Statement // of the tokens of one round
@@ -86,7 +88,7 @@ func outermost(keyword string) bool {
 }
 
 func newParser(s *Source) *parser {
-	p := &parser{src: s}
+	p := &parser{src: s, round: 512}
 	p.grammar = participle.MustBuild[fileGrammar](
 		participle.Lexer(tokenKinds{}),
 		participle.ParseTypeWith(p.item),
@@ -101,10 +103,10 @@ func (tokenKinds) Symbols() map[string]lexer.TokenType {
 	return map[string]lexer.TokenType{"EOF": lexer.EOF, "Plain": tokPlain, "Open": tokOpen, "Close": tokClose}
 }
 
-// next parses one top-level statement, mostly; more is false at the end of the source. The slice is good until the next call.
+// next parses a round of top-level statements; more is false at the end of the source. The slice is good until the next call.
 func (p *parser) next() (stmts []*Statement, more bool) {
 	p.queue, p.stack = p.queue[:0], p.stack[:0]
-	if p.reuse && len(p.again) == 0 {
+	if p.reuse && p.ahead == 0 {
 		p.stmts, p.words, p.blocks, p.lists = p.stmts[:0], p.words[:0], p.blocks[:0], p.lists[:0]
 	}
 	f, err := p.grammar.ParseFromLexer(p.fill())
@@ -112,7 +114,7 @@ func (p *parser) next() (stmts []*Statement, more bool) {
 		for _, it := range f.Items {
 			p.stack = append(p.stack, it.(*Statement))
 		}
-		return p.stack, p.line < len(p.src.lines) || len(p.again) > 0
+		return p.stack, p.line < len(p.src.lines) || p.ahead > 0
 	}
 	p.report(Pos{}, "syntax", fmt.Sprintf("configuration cannot be parsed: %v", err))
 	return nil, false
@@ -126,7 +128,7 @@ func (p *parser) item(lex *lexer.PeekingLexer) (item, error) {
 	return p.statement(lex), nil
 }
 
-// fill collects the tokens of a top-level statement. Participle's lexer makes a slice of tokens each time; this one fills the same
+// fill collects the tokens of a round. Participle's lexer makes a slice of tokens each time; this one fills the same
 // again, because they would be most of the garbage of a large file.
 func (p *parser) fill() *lexer.PeekingLexer {
 	for n := 0; ; n++ {
@@ -136,8 +138,9 @@ func (p *parser) fill() *lexer.PeekingLexer {
 			p.tokens = p.peek.Range(0, lexer.RawCursor(room))
 			copy(p.tokens, old)
 		}
-		p.tokens[n] = p.Next()
-		if p.tokens[n].EOF() {
+		t := &p.tokens[n]
+		t.Type, t.Pos.Offset = p.token()
+		if t.Type == lexer.EOF {
 			p.peek.LoadCheckpoint(lexer.Checkpoint{})
 			return p.peek
 		}
@@ -183,17 +186,18 @@ type scanned struct {
 	pos   Pos
 }
 
-// Next is the lexer: a token a statement, and the end where a top-level statement is complete.
-func (p *parser) Next() lexer.Token {
+// token is the lexer: the kind of the next token, a token a statement, and where in the queue its statement stands. It ends where a
+// top-level statement is complete and the round has enough of them.
+func (p *parser) token() (lexer.TokenType, int) {
 	for {
-		if len(p.open) == 0 && p.skip == 0 && len(p.queue) > 0 {
-			return lexer.EOFToken(lexer.Position{})
+		if len(p.open) == 0 && p.skip == 0 && len(p.queue) >= p.round {
+			return lexer.EOF, 0
 		}
 		it := p.scan()
 		switch it.kind {
 		case 0:
 			p.leftOpen("at the end")
-			return lexer.EOFToken(lexer.Position{})
+			return lexer.EOF, 0
 		case '}':
 			switch {
 			case p.skip > 0:
@@ -202,7 +206,7 @@ func (p *parser) Next() lexer.Token {
 				p.report(it.pos, "extra-close-brace", "'}' without a block to close")
 			default:
 				p.close(it.pos)
-				return lexer.Token{Type: tokClose}
+				return tokClose, 0
 			}
 		case '{':
 			if p.skip == 0 {
@@ -217,31 +221,31 @@ func (p *parser) Next() lexer.Token {
 			if next.kind == '{' && len(p.open) > 0 && outermost(it.words[0].Text) {
 				// A block was left open. The rest is read as if it were not, from here on again.
 				p.leftOpen(fmt.Sprintf("before the %s of line %d", it.words[0].Text, it.words[0].Pos.Line))
-				p.again = []scanned{it, next}
-				return lexer.EOFToken(lexer.Position{})
+				p.again, p.ahead = [2]scanned{it, next}, 2
+				return lexer.EOF, 0
 			}
-			return p.token(it, next)
+			return p.statementToken(it, next)
 		}
 	}
 }
 
-// token makes the token of a statement; next is what follows it.
-func (p *parser) token(it, next scanned) lexer.Token {
+// statementToken makes the token of a statement; next is what follows it.
+func (p *parser) statementToken(it, next scanned) (lexer.TokenType, int) {
 	st := p.newStatement(it.words)
 	p.queue = append(p.queue, st)
-	t := lexer.Token{Type: tokPlain, Pos: lexer.Position{Offset: len(p.queue) - 1}}
+	n := len(p.queue) - 1
 	switch {
 	case next.kind != '{':
-		p.again = append(p.again, next)
+		p.again[0], p.ahead = next, 1
 	case len(p.open) == maxDepth:
 		p.report(next.pos, "too-deep", fmt.Sprintf("blocks nested deeper than %d: ignored", maxDepth))
 		p.skip++
 	default:
 		st.Block = p.newBlock(next.pos)
 		p.open = append(p.open, opened{st.Block, it.words[0].Pos})
-		t.Type = tokOpen
+		return tokOpen, n
 	}
-	return t
+	return tokPlain, n
 }
 
 // close ends the innermost block. A brace that stands below the beginning of another block than that says which one was left open.
@@ -279,13 +283,15 @@ func (p *parser) leftOpen(where string) {
 
 // scan splits off the next statement or brace.
 func (p *parser) scan() scanned {
-	if n := len(p.again); n > 0 {
+	if p.ahead > 0 {
 		it := p.again[0]
-		p.again = append(p.again[:0], p.again[1:]...)
+		p.again[0] = p.again[1]
+		p.ahead--
 		return it
 	}
 	for ; p.line < len(p.src.lines); p.line, p.at = p.line+1, 0 {
 		text := p.src.lines[p.line].text
+		place := p.src.placesIn(p.line)
 		first := len(p.words)
 		shell := false
 		for {
@@ -299,11 +305,26 @@ func (p *parser) scan() scanned {
 				if len(p.words) > first {
 					return scanned{kind: 's', words: p.words[first:len(p.words):len(p.words)]}
 				}
-				pos := p.src.place(p.line, p.at)
+				pos := place.of(p.at)
 				p.at++
 				return scanned{kind: c, pos: pos}
 			}
-			pos := p.src.place(p.line, p.at)
+			pos := place.of(p.at)
+			if text[p.at] != '"' && !shell { // the common word
+				end := p.at + 1
+				for end < len(text) && !ends[text[end]] {
+					end++
+				}
+				if end == len(text) || text[end] != '{' || text[end-1] != '$' {
+					w := text[p.at:end]
+					p.at = end
+					if len(p.words) == first {
+						shell = shellWords(w)
+					}
+					first = p.addWord(first, Word{Text: w, Pos: pos})
+					continue
+				}
+			}
 			scan := scanWord
 			if shell {
 				scan = scanShellWord
@@ -311,14 +332,14 @@ func (p *parser) scan() scanned {
 			w := scan(text, p.at)
 			p.at = w.end
 			if w.open >= 0 {
-				p.report(p.src.place(p.line, w.open), "unmatched-quote", text[w.open:w.open+1]+" without its match on the line")
+				p.report(place.of(w.open), "unmatched-quote", text[w.open:w.open+1]+" without its match on the line")
 				if shell { // the reference reads nothing of such a line
 					p.words = p.words[:first]
 				}
 				break
 			}
 			if w.brace >= 0 {
-				p.report(p.src.place(p.line, w.brace), "brace-in-single-quotes", "a brace within single quotes, which do not keep it: use double quotes")
+				p.report(place.of(w.brace), "brace-in-single-quotes", "a brace within single quotes, which do not keep it: use double quotes")
 			}
 			if w.undef {
 				p.report(pos, "undefined-parameter", "a parameter that is not defined")
@@ -326,12 +347,7 @@ func (p *parser) scan() scanned {
 			if len(p.words) == first {
 				shell = shellWords(w.text)
 			}
-			if len(p.words) == cap(p.words) {
-				grown := make([]Word, len(p.words)-first, 1024+len(p.words)-first)
-				copy(grown, p.words[first:])
-				p.words, first = grown, 0
-			}
-			p.words = append(p.words, Word{Text: w.text, Pos: pos, Quoted: w.quoted})
+			first = p.addWord(first, Word{Text: w.text, Pos: pos, Quoted: w.quoted})
 		}
 		if len(p.words) > first {
 			p.line, p.at = p.line+1, 0
@@ -341,9 +357,23 @@ func (p *parser) scan() scanned {
 	return scanned{}
 }
 
+// addWord adds a word to the statement whose first one stands at first, which moves where the arena was full.
+func (p *parser) addWord(first int, w Word) int {
+	if len(p.words) == cap(p.words) {
+		grown := make([]Word, len(p.words)-first, larger(cap(p.words), 512)+len(p.words)-first)
+		copy(grown, p.words[first:])
+		p.words, first = grown, 0
+	}
+	p.words = append(p.words, w)
+	return first
+}
+
+// larger is the size of an arena that follows a full one, until one holds a round.
+func larger(full, first int) int { return min(max(first, 2*full), 4096) }
+
 func (p *parser) newStatement(words []Word) *Statement {
 	if len(p.stmts) == cap(p.stmts) {
-		p.stmts = make([]Statement, 0, 256)
+		p.stmts = make([]Statement, 0, larger(cap(p.stmts), 128))
 	}
 	p.stmts = append(p.stmts, Statement{Words: words})
 	return &p.stmts[len(p.stmts)-1]
@@ -351,7 +381,7 @@ func (p *parser) newStatement(words []Word) *Statement {
 
 func (p *parser) newBlock(open Pos) *Block {
 	if len(p.blocks) == cap(p.blocks) {
-		p.blocks = make([]Block, 0, 128)
+		p.blocks = make([]Block, 0, larger(cap(p.blocks), 64))
 	}
 	p.blocks = append(p.blocks, Block{Open: open})
 	return &p.blocks[len(p.blocks)-1]
@@ -363,7 +393,7 @@ func (p *parser) keep(list []*Statement) []*Statement {
 		return nil
 	}
 	if n := len(p.lists); n+len(list) > cap(p.lists) {
-		p.lists = make([]*Statement, 0, max(512, len(list)))
+		p.lists = make([]*Statement, 0, max(larger(cap(p.lists), 256), len(list)))
 	}
 	n := len(p.lists)
 	p.lists = append(p.lists, list...)

@@ -30,6 +30,7 @@ type interp struct {
 	sg    *rawGroup
 	vs    *rawVS
 	rs    *rawRS
+	rss   []rawRS // arena
 	ck    *rawChecker
 	url   *rawURL
 	notif *rawNotify

@@ -33,7 +33,11 @@ func enterReal(p *interp, u *usage) bool {
 	if !ok {
 		return false
 	}
-	p.rs = &rawRS{pos: u.pos(), addr: a, port: port, has: len(u.rest()) > 1}
+	if len(p.rss) == cap(p.rss) {
+		p.rss = make([]rawRS, 0, larger(cap(p.rss), 8))
+	}
+	p.rss = append(p.rss, rawRS{pos: u.pos(), addr: a, port: port, has: len(u.rest()) > 1})
+	p.rs = &p.rss[len(p.rss)-1]
 	return true
 }
 
@@ -44,10 +48,12 @@ func leaveReal(p *interp, _ *usage) {
 
 // rsName is how logs call a server: [10.1.0.1]:tcp:80.
 func rsName(a netip.Addr, proto string, port uint16) string {
-	if proto == "" {
-		return "[" + a.String() + "]:" + strconv.Itoa(int(port))
+	b := append(make([]byte, 0, 64), '[')
+	b = append(a.AppendTo(b), "]:"...)
+	if proto != "" {
+		b = append(append(b, proto...), ':')
 	}
-	return "[" + a.String() + "]:" + proto + ":" + strconv.Itoa(int(port))
+	return string(strconv.AppendUint(b, uint64(port), 10))
 }
 
 // maxWeight is what the data planes take.

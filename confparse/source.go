@@ -48,19 +48,30 @@ type seg struct {
 	pos Pos
 }
 
-// place is where byte at of line i was written.
-func (s *Source) place(i, at int) Pos {
+// places tells where the bytes of a line were written.
+type places struct {
+	pos  Pos
+	segs []seg
+}
+
+// placesIn are those of line i.
+func (s *Source) placesIn(i int) places {
 	l := &s.lines[i]
 	var from int32
 	if i > 0 {
 		from = s.lines[i-1].segEnd
 	}
-	if from == l.segEnd {
-		p := l.pos
-		p.Col += int32(at)
-		return p
+	return places{l.pos, s.segs[from:l.segEnd]}
+}
+
+// of is where byte at was written.
+func (p *places) of(at int) Pos {
+	if len(p.segs) == 0 {
+		pos := p.pos
+		pos.Col += int32(at)
+		return pos
 	}
-	return placeIn(s.segs[from:l.segEnd], at)
+	return placeIn(p.segs, at)
 }
 
 // placeIn finds the place of byte at among the segments of a text, of which the first begins at 0.
