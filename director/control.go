@@ -112,15 +112,17 @@ func (d *Director) control(ctx context.Context) {
 	d.setSync(ctx)
 }
 
+const timeoutsName = "the IPVS timeouts"
+
 func (d *Director) setTimeouts(ctx context.Context) {
-	const what = "the IPVS timeouts"
 	want := d.cfg.Timeouts
 	if want == (ipvs.Timeouts{}) {
-		d.settled(what, nil)
+		d.settled(timeoutsName, nil)
 		d.restoreTimeouts(ctx)
 		return
 	}
 	if d.timeset && d.ours == want {
+		d.settled(timeoutsName, nil)
 		return
 	}
 	full := want
@@ -128,7 +130,7 @@ func (d *Director) setTimeouts(ctx context.Context) {
 		full.TCP, full.TCPFin, full.UDP = cmp.Or(want.TCP, d.timeouts.TCP), cmp.Or(want.TCPFin, d.timeouts.TCPFin), cmp.Or(want.UDP, d.timeouts.UDP)
 	}
 	before, err := d.opt.Plane.SetTimeouts(ctx, full)
-	d.settled(what, err)
+	d.settled(timeoutsName, err)
 	if err != nil {
 		return
 	}
@@ -136,6 +138,8 @@ func (d *Director) setTimeouts(ctx context.Context) {
 		d.timeouts, d.timeset = before, true
 	}
 	d.ours = want
+	d.inForce, err = d.opt.Plane.SetTimeouts(ctx, ipvs.Timeouts{})
+	d.settled(timeoutsName, err)
 }
 
 // setSync runs the sync daemons of lvs_sync_daemon without an instance: both all the time.
@@ -183,6 +187,15 @@ func (d *Director) watchControl(ctx context.Context) {
 				}
 				return gone
 			})
+		}
+	}
+	if d.timeset {
+		switch now, err := d.opt.Plane.SetTimeouts(ctx, ipvs.Timeouts{}); {
+		case err != nil:
+			d.settled(timeoutsName, err)
+		case now != d.inForce:
+			d.log.Warn("IPVS: the timeouts had been changed from outside - setting them")
+			d.ours = ipvs.Timeouts{}
 		}
 	}
 	d.control(ctx)

@@ -72,7 +72,8 @@ type Director struct {
 	local    map[netip.Addr]struct{} // nil: not known, ha_suspend does nothing
 	marks    map[string]uint32       // by identity of the virtual server
 	timeouts ipvs.Timeouts           // what was there before ours
-	ours     ipvs.Timeouts           // in force, if timeset
+	ours     ipvs.Timeouts           // as configured, if timeset
+	inForce  ipvs.Timeouts           // what the plane made of it
 	timeset  bool
 	sync     *ipvs.SyncDaemon // the one that syncs are roles of
 	syncs    []ipvs.SyncRole
@@ -443,7 +444,9 @@ func (d *Director) say(msg string, attrs ...slog.Attr) {
 func (d *Director) repair(ctx context.Context) {
 	begin := time.Now()
 	err := d.tab.read(ctx)
-	d.readCost = time.Since(begin)
+	if err == nil {
+		d.readCost = time.Since(begin)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			d.tab.failedRead(err)

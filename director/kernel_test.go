@@ -90,6 +90,9 @@ type ours struct {
 
 func (o *ours) Write(b []byte) (int, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.log.Write(b) }
 
+// text is the log so far.
+func (o *ours) text() string { o.mu.Lock(); defer o.mu.Unlock(); return o.log.String() }
+
 func run(t *testing.T, cfg *director.Config, opt director.Options) *ours {
 	t.Helper()
 	plane, err := kernel.Open("")

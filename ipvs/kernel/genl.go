@@ -21,11 +21,16 @@ const (
 	cmdNewDaemon  = 9
 	cmdDelDaemon  = 10
 	cmdGetDaemon  = 11
+	cmdSetConfig  = 12
+	cmdGetConfig  = 13
 	cmdFlush      = 17
 
 	attrService = 1
 	attrDest    = 2
 	attrDaemon  = 3
+	attrTCP     = 4
+	attrTCPFin  = 5
+	attrUDP     = 6
 
 	svcAF        = 1
 	svcProtocol  = 2

@@ -80,8 +80,17 @@ func (p *Plane) resolve(ctx context.Context) error {
 // Name is "ipvs".
 func (p *Plane) Name() string { return "ipvs" }
 
-// Check finds nothing wrong: what this kernel does not know (a scheduler, a kind of tunnel) it says when it is written.
-func (p *Plane) Check(*ipvs.Service) []ipvs.Limit { return nil }
+// AllPorts is the feature of a service without a port.
+const AllPorts ipvs.Feature = "all-ports"
+
+// Check finds what the kernel takes but does not serve: all ports without persistence. What this kernel does not know (a scheduler, a kind of
+// tunnel) it says when it is written.
+func (p *Plane) Check(s *ipvs.Service) []ipvs.Limit {
+	if s.FWMark == 0 && s.Port == 0 && s.Flags&ipvs.Persistent == 0 {
+		return []ipvs.Limit{{Feature: AllPorts, Refuse: true, Text: fmt.Sprintf("IPVS serves all ports (port 0) with persistence only: %s left out", s.ServiceKey)}}
+	}
+	return nil
+}
 
 // Close leaves the table as it is.
 func (p *Plane) Close() error {
@@ -127,6 +136,11 @@ func (p *Plane) again(ctx context.Context, f func() error) error {
 
 // ask sends one request, with what pack adds to it, and waits for the verdict.
 func (p *Plane) ask(ctx context.Context, cmd uint8, pack func(*packer)) error {
+	return p.askFor(ctx, cmd, pack, func([]byte) error { return nil })
+}
+
+// askFor gives the attributes of the answer before the verdict to f.
+func (p *Plane) askFor(ctx context.Context, cmd uint8, pack func(*packer), f func(attrs []byte) error) error {
 	seq := p.sock.next()
 	o := &p.sock.out
 	o.b = o.b[:0]
@@ -135,27 +149,7 @@ func (p *Plane) ask(ctx context.Context, cmd uint8, pack func(*packer)) error {
 		pack(o)
 	}
 	o.end(at)
-	return p.sock.dump(ctx, seq, func([]byte) error { return nil })
-}
-
-// SetTimeouts sets what is not zero, in whole seconds, and returns what was set before.
-func (p *Plane) SetTimeouts(_ context.Context, t ipvs.Timeouts) (ipvs.Timeouts, error) {
-	h, err := p.moby()
-	if err != nil {
-		return ipvs.Timeouts{}, fmt.Errorf("IPVS timeouts: %w", err)
-	}
-	old, err := h.GetConfig()
-	if err != nil {
-		return ipvs.Timeouts{}, fmt.Errorf("read the IPVS timeouts: %w", inWords(err))
-	}
-	before := ipvs.Timeouts{TCP: old.TimeoutTCP, TCPFin: old.TimeoutTCPFin, UDP: old.TimeoutUDP}
-	if t == (ipvs.Timeouts{}) {
-		return before, nil
-	}
-	if err := h.SetConfig(&moby.Config{TimeoutTCP: t.TCP, TimeoutTCPFin: t.TCPFin, TimeoutUDP: t.UDP}); err != nil {
-		return before, fmt.Errorf("set the IPVS timeouts: %w", inWords(err))
-	}
-	return before, nil
+	return p.sock.dump(ctx, seq, f)
 }
 
 // Read returns all services of the namespace in the order of family, mark, protocol, address and port, with their destinations in
