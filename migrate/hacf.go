@@ -144,10 +144,12 @@ func lines(in Input, how int, each func(o Origin, words []string, text string)) 
 			first = i + 1
 		}
 		if rest, more := strings.CutSuffix(strings.TrimRight(text, " \t"), `\`); how&joined != 0 && more {
-			before += rest + " "
+			before += strings.TrimSpace(rest) + " "
 			continue
 		}
-		text = before + text
+		if before != "" {
+			text = before + strings.TrimSpace(text)
+		}
 		if words := strings.Fields(text); len(words) > 0 {
 			each(Origin{in.Name, first, shown(text)}, words, text)
 		}
@@ -346,7 +348,7 @@ type authKeys struct {
 func parseAuthKeys(in Input, r *report) (*authKeys, error) {
 	if in.Mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s: mode %#o lets others read its keys, Heartbeat does not start with it: chmod 600 %s, and change the keys if anybody may have read them",
-			in.Name, in.Mode.Perm(), in.Name)
+			in.path(), in.Mode.Perm(), in.path())
 	}
 	a := &authKeys{}
 	lines(in, hashFirst, func(o Origin, w []string, _ string) {

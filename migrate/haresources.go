@@ -56,7 +56,7 @@ type Locale struct {
 // parseHaResources reads haresources.
 func parseHaResources(in Input, h *haCF, here Locale, r *report) *haRes {
 	out := &haRes{}
-	aliases := map[string]int{}
+	labels := map[string]bool{}
 	lines(in, joined, func(o Origin, w []string, _ string) {
 		node := ""
 		for _, n := range h.nodes {
@@ -78,18 +78,21 @@ func parseHaResources(in Input, h *haCF, here Locale, r *report) *haRes {
 			out.groups = append(out.groups, &haGroup{node: node, origin: o})
 		}
 		for _, word := range w[1:] {
-			out.groups[i].take(o, word, h, here, aliases, r)
+			out.groups[i].take(o, word, h, here, labels, r)
 		}
 	})
 	return out
 }
 
 // take adds a word of haresources to its group.
-func (g *haGroup) take(o Origin, word string, h *haCF, here Locale, aliases map[string]int, r *report) {
+func (g *haGroup) take(o Origin, word string, h *haCF, here Locale, labels map[string]bool, r *report) {
 	part := strings.Split(word, "::")
 	res := resource{o, part[0], part[1:]}
 	if a, err := netip.ParseAddr(strings.SplitN(word, "/", 2)[0]); err == nil && len(part) == 1 && a.Is4() {
 		res = resource{o, "IPaddr", []string{word}}
+	}
+	if res.name == "IPv6addr" { // the address itself may hold what separates arguments
+		res.args = []string{strings.Join(res.args, "::")}
 	}
 	need := func(form string) bool {
 		if len(res.args) == 0 || res.args[0] == "" {
@@ -113,9 +116,11 @@ func (g *haGroup) take(o Origin, word string, h *haCF, here Locale, aliases map[
 			return
 		}
 		if res.name == "IPaddr" && v.label == "" {
-			v.label = fmt.Sprintf("%s:%d", v.nic, aliases[v.nic])
-			aliases[v.nic]++
+			for n := 0; v.label == "" || labels[v.label]; n++ {
+				v.label = fmt.Sprintf("%s:%d", v.nic, n)
+			}
 		}
+		labels[v.label] = true
 		if len(v.label) > 15 {
 			v.label = ""
 		}

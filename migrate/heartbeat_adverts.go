@@ -82,7 +82,11 @@ func (b *hb) peers(i *conf, self string, k instanceKey) {
 			b.report.fault(peers[0].Origin, "give --address NODE=ADDRESS", "more peers than nodes: which address is %s's own cannot be seen", self)
 		}
 	}
-	u := i.open("", "unicast_peer")
+	if !known && len(peers) < len(b.ha.nodes) && self != b.HereName {
+		b.report.changed(peers[0].Origin, "give --address NODE=ADDRESS for every node, or import the ha.cf of each node there",
+			"these are the peers of the node that this ha.cf is of; for %s its own may be among them, and the address of that node is missing", self)
+	}
+	var u *conf // opened by the first peer: an empty block is refused
 	for _, p := range others {
 		a, err := netip.ParseAddr(p.peer)
 		if err != nil && b.Lookup != nil {
@@ -95,6 +99,9 @@ func (b *hb) peers(i *conf, self string, k instanceKey) {
 		if a.Is6() != k.v6 {
 			b.report.lost(p.Origin, "name a peer of the same family", "the adverts of an instance go by the family of its addresses")
 			continue
+		}
+		if u == nil {
+			u = i.open("", "unicast_peer")
 		}
 		u.line(p.Origin, "%s", a)
 		b.report.mapped(p.Origin, "unicast_peer on %s", p.iface)

@@ -64,7 +64,7 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 		if slices.Contains(ldSecret, key) {
 			o.Text = key + " = (not shown)"
 			if in.Mode.Perm()&0o077 != 0 && (key == "passwd" || key == "secret") {
-				r.fault(o, "chmod 600 "+in.Name+", and change the password", "mode %#o lets others read a password", in.Mode.Perm())
+				r.fault(o, "chmod 600 "+in.path()+", and change the password", "mode %#o lets others read a password", in.Mode.Perm())
 			}
 		}
 		val := ldValue{o, value}

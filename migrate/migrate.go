@@ -17,10 +17,14 @@ import (
 type Input struct {
 	// Name is how the report and the comments call it, usually the base name.
 	Name string
+	// Path is where it is, for what people are told to do with it; empty is Name.
+	Path string
 	Text []byte
 	// Mode is its permission bits; a file with secrets is refused if others may read it.
 	Mode fs.FileMode
 }
+
+func (in *Input) path() string { return cmp.Or(in.Path, in.Name) }
 
 // Kind is what became of a line of the source.
 type Kind int

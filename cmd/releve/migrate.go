@@ -207,7 +207,7 @@ func readInput(path string) (migrate.Input, error) {
 	if err == nil && len(text) > maxInput {
 		err = fmt.Errorf("%s: longer than %d MiB", path, maxInput>>20)
 	}
-	return migrate.Input{Name: name, Text: text, Mode: info.Mode()}, err
+	return migrate.Input{Name: name, Path: path, Text: text, Mode: info.Mode()}, err
 }
 
 // lookup resolves a name, for a few seconds at most.
