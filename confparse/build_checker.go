@@ -134,6 +134,11 @@ func (p *interp) httpOf(vs *rawVS, rs *rawRS, ck *rawChecker, name string) *heal
 			p.note(u.pos, "regex", "regex options without a regex: ignored")
 			w.Regex = nil
 		}
+		if w.Regex != nil && p.opt.Lint {
+			if err := w.Regex.Err(); err != nil {
+				p.add(Diagnostic{Pos: u.pos, Severity: Warning, Code: "regex-invalid"}).Message = fmt.Sprintf("%s: %v: the check is never made, and changes nothing", name, err)
+			}
+		}
 		c.URLs = append(c.URLs, w)
 	}
 	if len(c.URLs) == 0 {

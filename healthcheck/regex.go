@@ -28,6 +28,12 @@ var (
 	errSlowMatch = fmt.Errorf("regex match took longer than %s", matchTime)
 )
 
+// Err says why the pattern cannot be used, nil if it can.
+func (r *Regex) Err() error {
+	_, err := compilePattern(r)
+	return err
+}
+
 func compilePattern(r *Regex) (*pattern, error) {
 	t, err := newTranslator(r.Options)
 	if err != nil {

@@ -127,7 +127,7 @@ func (t *ipvsTable) run(r rule) error {
 		t.services = nil
 		return nil
 	case "list", "zero", "save", "restore", "help", "stop-daemon":
-		t.none(r.Origin, "no meaning in a configuration")
+		t.none(r.Origin, "it shows the table or its counters, or stops what is not started here")
 		return nil
 	case "set":
 		w := strings.Fields(r.opts["set"])
@@ -463,7 +463,10 @@ func (t *ipvsTable) defaults(in Input, g *conf, o IPVSAdmOptions) {
 		}
 		at := Origin{in.Name, i + 1, shown(text)}
 		key, v, ok := strings.Cut(text, "=")
-		v = strings.Trim(v, `"'`)
+		if i := strings.Index(v, " #"); i >= 0 {
+			v = strings.TrimSpace(v[:i])
+		}
+		v = withoutQuotes(v)
 		if !ok || !slices.Contains([]string{"AUTO", "DAEMON", "IFACE", "SYNCID"}, key) || v != name(v) {
 			t.fault(at, "", "not one of AUTO, DAEMON, IFACE and SYNCID with a plain value")
 			continue

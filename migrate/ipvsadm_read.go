@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -178,9 +179,23 @@ func ruleLines(in Input, each func(o Origin, words []string)) {
 			continue
 		}
 		words := strings.Fields(text)
-		if base := words[0][strings.LastIndexByte(words[0], '/')+1:]; base == "ipvsadm" {
+		if base := words[0][strings.LastIndexByte(words[0], '/')+1:]; base == "ipvsadm" { // a line of a shell script
 			words = words[1:]
+			if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
+				words = words[:i]
+			}
+		}
+		for i, w := range words {
+			words[i] = withoutQuotes(w)
 		}
 		each(Origin{in.Name, i + 1, shown(text)}, words)
 	}
+}
+
+// withoutQuotes is a word without the quotation marks around it.
+func withoutQuotes(w string) string {
+	if n := len(w) - 1; n > 0 && (w[0] == '"' || w[0] == '\'') && w[n] == w[0] {
+		return w[1:n]
+	}
+	return w
 }

@@ -74,8 +74,14 @@ func runMigrate(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, migrateUsage, flags.FlagUsages(), migrateMore)
 		return 0
 	}
-	if err == nil && (flags.NArg() == 0 || flags.NArg() > 2 || flags.NArg() == 2 && flags.Arg(0) == "heartbeat") {
+	switch {
+	case err != nil:
+	case flags.NArg() == 0:
 		err = errors.New("say what to migrate: heartbeat, ipvsadm or ldirectord")
+	case flags.NArg() == 2 && flags.Arg(0) == "heartbeat":
+		err = fmt.Errorf("%q is out of place: --dir names the folder of Heartbeat's files", flags.Arg(1))
+	case flags.NArg() > 2:
+		err = fmt.Errorf("%q is out of place: one file at a time", flags.Arg(2))
 	}
 	if err == nil && !slices.Contains([]string{"hmac", "pass", "none"}, m.auth) {
 		err = fmt.Errorf("--auth %s: not hmac, pass or none", m.auth)
