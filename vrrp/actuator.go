@@ -448,7 +448,9 @@ func (a *actuator) round(j *job) {
 			q = &pacer{}
 			a.paced[an.lane] = q
 		}
-		q.queue = append(q.queue, paced{an, j.term, p, an.pause})
+		if len(q.queue) < maxQueue {
+			q.queue = append(q.queue, paced{an, j.term, p, an.pause})
+		}
 	}
 }
 

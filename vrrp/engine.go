@@ -276,6 +276,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.finish()
 			return nil
 		case p := <-e.packets:
+			e.stepDown()
 			e.receive(p)
 		case <-e.alarm.C():
 			e.woken()
@@ -295,12 +296,32 @@ func (e *Engine) Run(ctx context.Context) error {
 // drain takes what has arrived before timers are looked at: an advert that is here counts, even if the timer it would have
 // restarted has run out meanwhile.
 func (e *Engine) drain() {
+	e.stepDown()
 	for range 64 {
 		select {
 		case p := <-e.packets:
 			e.receive(p)
 		default:
 			return
+		}
+	}
+}
+
+// overslept is how late the next timer has to be for stepDown to look any further.
+const overslept = 10 * time.Millisecond
+
+// stepDown makes masters backups that did not run for so long that another router must have taken over. That comes before listening: to
+// the adverts of the other one, which wait in the socket, they would answer as if nothing had happened.
+func (e *Engine) stepDown() {
+	next, ok := e.sched.next()
+	now := e.now()
+	if !ok || now-next < overslept {
+		return
+	}
+	for _, in := range e.instances {
+		t := &in.timers[machine.Main]
+		if in.m.State() == machine.Master && t.set && in.m.Overdue(now-t.due) {
+			e.step(in, machine.Event{Kind: machine.Due, Now: e.epoch.Add(now), Late: now - t.due})
 		}
 	}
 }

@@ -43,8 +43,10 @@ type instance struct {
 	plan       *plan
 	said       map[said]bool
 	lastMaster netip.Addr
-	lastPrio   uint8     // of the advert last accepted
-	changed    time.Time // last transition
+	lastPrio   uint8            // of the advert last accepted
+	answered   time.Duration    // the moment at which a master last answered one
+	spoken     [3]time.Duration // when something frequent was last told, see often
+	changed    time.Time        // last transition
 	history    ring
 }
 
@@ -253,6 +255,9 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 		if e.advert.Priority == 0 {
 			in.stats.PriZeroRcvd++
 		}
+		if in.m.State() == machine.Master && e.moment > 0 && in.answered == e.moment && in.lastMaster == e.packet.Src && in.lastPrio == e.advert.Priority {
+			continue // the same again, and the answer has not even left
+		}
 		in.lastPrio = e.advert.Priority
 		if e.advert.OldChecksum != in.oldPeers[e.packet.Src] {
 			e.peerChecksum(in)
@@ -264,6 +269,7 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 			}
 		}
 		e.step(in, machine.Event{Kind: machine.Heard, Now: now, Src: e.packet.Src, Prio: e.advert.Priority, Interval: e.advert.Interval, First: e.packet.ID == 1})
+		in.answered = e.moment
 	}
 }
 

@@ -65,10 +65,15 @@ func (e *Engine) handOver() {
 			}
 			e.act.drop(in.plan, a.From == machine.Master || a.Why == machine.Starting)
 		case machine.Announce:
-			e.announce(in, a.Burst)
+			if a.Burst != machine.Lower || !e.often(in, 0) {
+				e.announce(in, a.Burst)
+			}
 		case machine.Notify:
 			e.notify(in, a)
 		case machine.NotifyLower:
+			if e.often(in, 1) {
+				continue
+			}
 			e.act.notify(Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: "MASTER_RX_LOWER_PRI", State: Master,
 				Priority: int(in.m.Priority()), Cause: fmt.Sprintf("advert with priority %d from %s", a.Prio, a.Src), Notify: &in.cfg.Notify})
 		case machine.Say:
@@ -86,6 +91,19 @@ func (e *Engine) handOver() {
 // spareRoom is how many entries a list keeps room for when it is empty. What a thousand instances needed that changed their state together
 // is given back.
 const spareRoom = 256
+
+// tellEvery is how often an instance says, announces and notifies the same in answer to adverts, which may come 50,000 times a second.
+const tellEvery = 100 * time.Millisecond
+
+// often reports whether something was told less than tellEvery ago; else it is told now.
+func (e *Engine) often(in *instance, what int) bool {
+	now := e.now()
+	if last := in.spoken[what]; last != 0 && now-last < tellEvery {
+		return true
+	}
+	in.spoken[what] = now
+	return false
+}
 
 // say logs a line of an instance in the reference's form.
 func (e *Engine) say(in *instance, text string, attrs ...slog.Attr) {
@@ -168,6 +186,12 @@ func (in *instance) faultText() string {
 
 // remark logs what the machine has to say besides changes of state.
 func (e *Engine) remark(in *instance, a *machine.Action) {
+	switch a.Why {
+	case machine.LowerPrio, machine.LowerPrioSeen, machine.PrioZeroBackup, machine.PrioZeroMaster:
+		if e.often(in, 2) {
+			return
+		}
+	}
 	switch a.Why {
 	case machine.HigherPrio:
 		e.say(in, fmt.Sprintf("Master received advert from %s with higher priority %d, ours %d", a.Src, a.Prio, in.m.Priority()))

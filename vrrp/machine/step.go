@@ -201,13 +201,18 @@ func (m *Machine) dueAsBackup(ev Event, out []Action) []Action {
 
 // dueAsMaster: time for an advert. After so long a pause that another router must have taken over, step down first, then look.
 func (m *Machine) dueAsMaster(ev Event, out []Action) []Action {
-	if ev.Late > m.DownInterval() || m.cfg.TimerExpiredBackup && ev.Late+m.cfg.Interval > m.othersDown() {
+	if m.Overdue(ev.Late) {
 		out = append(out, Action{Kind: Say, M: m, Why: Suspended, Late: ev.Late})
 		return m.leave(out, Backup, Suspended, ev)
 	}
 	return append(out,
 		Action{Kind: Send, M: m, Prio: m.prio},
 		Action{Kind: Arm, M: m, Timer: Main, After: max(m.cfg.Interval-ev.Late, 0)})
+}
+
+// Overdue reports whether a master whose advert is so late must take for granted that another router has taken over.
+func (m *Machine) Overdue(late time.Duration) bool {
+	return late > m.DownInterval() || m.cfg.TimerExpiredBackup && late+m.cfg.Interval > m.othersDown()
 }
 
 // othersDown is how long after the last advert the best of the others takes over.
