@@ -485,10 +485,10 @@ func (e *Engine) finish() {
 	}
 	clear(e.sockets)
 	if e.watch != nil {
-		e.watch.sock.Close()
+		e.watch.sock.close()
 	}
 	if e.routes != nil {
-		e.routes.sock.Close()
+		e.routes.sock.close()
 	}
 	e.act.end()
 }

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -64,7 +64,7 @@ func forwards(name string) bool {
 // watcher follows interfaces and addresses of a namespace. One socket carries both, so that their order is kept.
 type watcher struct {
 	handle *netlink.Handle
-	sock   *nl.NetlinkSocket
+	sock   *monitor
 	inputs chan<- func()
 	done   <-chan struct{}
 	once   sync.Once
@@ -79,24 +79,13 @@ func newWatcher(inputs chan<- func(), done <-chan struct{}, b *Buffers) (*watche
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	s, err := openMonitor(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		h.Close()
 		return nil, fmt.Errorf("subscribe to interfaces and addresses: %w", err)
 	}
-	sizeNetlink(s, b)
+	s.size(b)
 	return &watcher{handle: h, sock: s, inputs: inputs, done: done}, nil
-}
-
-// sizeNetlink gives a socket that listens its receive buffer (vrrp_netlink_monitor_rcv_bufs).
-func sizeNetlink(s *nl.NetlinkSocket, b *Buffers) {
-	n, force := b.NetlinkMonitor, b.ForceNetlinkMonitor
-	if n == 0 {
-		n, force = 1<<20, true
-	}
-	if !force || s.SetReceiveBufferSize(n, true) != nil {
-		_ = s.SetReceiveBufferSize(n, false)
-	}
 }
 
 // list reads all interfaces with their addresses.
@@ -149,7 +138,14 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return p, p.IsValid()
 }
 
-// run passes updates on to the owner until the socket is closed.
+// update is a change of an interface or of an address.
+type update struct {
+	link *iface // nil: an address
+	addr vip.Present
+	gone bool
+}
+
+// run passes updates on to the owner until the socket is closed, many at a time when many arrive.
 func (w *watcher) run() {
 	pass := func(f func()) bool {
 		select {
@@ -160,67 +156,69 @@ func (w *watcher) run() {
 		}
 	}
 	for {
-		msgs, from, err := w.sock.Receive()
+		var list []update
+		err := w.sock.read(func(typ uint16, head, data []byte) {
+			if u, ok := parseUpdate(typ, head, data); ok {
+				list = append(list, u)
+			}
+		})
 		select {
 		case <-w.done:
 			return
 		default:
 		}
+		if len(list) > 0 && !pass(func() { w.apply(list) }) {
+			return
+		}
 		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
+		case err == nil:
 		case errors.Is(err, unix.ENOBUFS):
 			// Updates are missing: everything is read again. What still waits is older than that and would undo it.
-			w.discard()
+			w.sock.discard()
 			if !pass(w.onLost) {
 				return
 			}
-			continue
-		case err != nil:
-			return
-		case from.Pid != nl.PidKernel:
-			continue
-		}
-		for _, m := range msgs {
-			if !w.message(m, pass) {
-				return
-			}
-		}
-	}
-}
-
-// discard throws away what waits on the socket.
-func (w *watcher) discard() {
-	var buf [16]byte
-	for range 1 << 16 {
-		if _, _, err := unix.Recvfrom(w.sock.GetFd(), buf[:], unix.MSG_DONTWAIT); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+		default:
 			return
 		}
 	}
 }
 
-func (w *watcher) message(m syscall.NetlinkMessage, pass func(func()) bool) bool {
-	switch m.Header.Type {
+func (w *watcher) apply(list []update) {
+	for _, u := range list {
+		if u.link != nil {
+			w.onLink(*u.link, u.gone)
+		} else {
+			w.onAddr(u.addr, !u.gone)
+		}
+	}
+}
+
+// parseUpdate reads a message. What it gives does not refer to the message.
+func parseUpdate(typ uint16, head, data []byte) (update, bool) {
+	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		h := unix.NlMsghdr(m.Header)
-		l, err := netlink.LinkDeserialize(&h, m.Data)
-		if err != nil || nl.DeserializeIfInfomsg(m.Data).Family == unix.AF_BRIDGE {
-			return true
+		if len(data) < unix.SizeofIfInfomsg {
+			return update{}, false
 		}
-		st, gone := linkState(l), m.Header.Type == unix.RTM_DELLINK
-		return pass(func() { w.onLink(st, gone) })
+		data = bytes.Clone(data)
+		h := unix.NlMsghdr{Len: uint32(len(head) + len(data)), Type: typ}
+		l, err := netlink.LinkDeserialize(&h, data)
+		if err != nil || nl.DeserializeIfInfomsg(data).Family == unix.AF_BRIDGE {
+			return update{}, false
+		}
+		st := linkState(l)
+		return update{link: &st, gone: typ == unix.RTM_DELLINK}, true
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		if p, ok := vip.ParseAddr(m.Data); ok {
-			added := m.Header.Type == unix.RTM_NEWADDR
-			return pass(func() { w.onAddr(p, added) })
-		}
+		p, ok := vip.ParseAddr(data)
+		return update{addr: p, gone: typ == unix.RTM_DELADDR}, ok
 	}
-	return true
+	return update{}, false
 }
 
 func (w *watcher) close() {
 	w.once.Do(func() {
-		w.sock.Close()
+		w.sock.close()
 		w.handle.Close()
 	})
 }

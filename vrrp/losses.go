@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"maps"
@@ -8,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"releve/vrrp/machine"
@@ -21,7 +21,7 @@ import (
 // routeWatcher hears of routes and rules that were removed. It is a socket of its own, as other people's routes may come and go by the
 // thousand: they are thrown away here, and do not cost the interfaces' socket its buffer.
 type routeWatcher struct {
-	sock *nl.NetlinkSocket
+	sock *monitor
 	own  uint32 // port of the socket by which we change things
 	want atomic.Pointer[map[vip.Key]bool]
 }
@@ -56,14 +56,14 @@ func (e *Engine) watchLosses() {
 	w := &routeWatcher{own: k.Port()}
 	w.want.Store(&want)
 	err := e.place.do(func() (err error) {
-		w.sock, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+		w.sock, err = openMonitor(unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 		return err
 	})
 	if err != nil {
 		e.act.say(slog.LevelError, "routes and rules are not watched: "+err.Error(), slog.Any("err", err))
 		return
 	}
-	sizeNetlink(w.sock, &e.cfg.Buffers)
+	w.sock.size(&e.cfg.Buffers)
 	e.routes = w
 	e.wg.Go(func() { e.hearLosses(w) })
 }
@@ -76,31 +76,33 @@ type wanted struct {
 
 func (e *Engine) hearLosses(w *routeWatcher) {
 	for {
-		msgs, from, err := w.sock.Receive()
+		var lost []vip.Key
+		err := w.sock.read(func(typ uint16, head, data []byte) {
+			if typ != unix.RTM_DELROUTE && typ != unix.RTM_DELRULE || binary.NativeEndian.Uint32(head[12:]) == w.own {
+				return
+			}
+			if key, ok := vip.ParseKey(typ, data); ok && (*w.want.Load())[key] {
+				lost = append(lost, key)
+			}
+		})
 		select {
 		case <-e.done:
 			return
 		default:
 		}
+		if len(lost) > 0 {
+			e.input(e.ctx, func() {
+				for _, key := range lost {
+					e.onLoss(key)
+				}
+			})
+		}
 		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
+		case err == nil:
 		case errors.Is(err, unix.ENOBUFS):
 			e.input(e.ctx, e.repair)
-			continue
-		case err != nil:
+		default:
 			return
-		case from.Pid != nl.PidKernel:
-			continue
-		}
-		want := *w.want.Load()
-		for _, m := range msgs {
-			if t := m.Header.Type; t != unix.RTM_DELROUTE && t != unix.RTM_DELRULE || m.Header.Pid == w.own {
-				continue
-			}
-			if key, ok := vip.ParseKey(m.Header.Type, m.Data); ok && want[key] {
-				e.input(e.ctx, func() { e.onLoss(key) })
-			}
 		}
 	}
 }
