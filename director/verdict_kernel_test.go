@@ -3,7 +3,9 @@ package director_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -35,6 +37,7 @@ type observed struct {
 	Fifo []string    // what the notify fifo said of its real server
 	At   []time.Time // when attempts came
 	Said []time.Time // when the fifo said it
+	Ends []string    // how connections ended
 }
 
 func (s *theatre) attempt(name string) int {
@@ -50,6 +53,22 @@ const (
 	manyTimes = "delay_loop 1\n retry 2\n delay_before_retry 0.4\n connect_timeout 1\n warmup 0\n"
 	once      = "delay_loop 60\n retry 2\n delay_before_retry 0.4\n connect_timeout 3\n warmup 7\n"
 )
+
+// ended waits for the checker to close the connection and notes how it does.
+func (s *theatre) ended(name string, c net.Conn) {
+	how := "nothing for 10 s"
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	switch _, err := io.Copy(io.Discard, c); {
+	case err == nil:
+		how = "close"
+	case errors.Is(err, syscall.ECONNRESET):
+		how = "reset"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.seen[name]
+	o.Ends = append(o.Ends, how)
+}
 
 func setTheatre(t *testing.T, names []string, all map[string]trial, pace string) (s *theatre, conf string) {
 	s = &theatre{seen: map[string]*observed{}, dir: t.TempDir()}
@@ -103,7 +122,13 @@ func setTheatre(t *testing.T, names []string, all map[string]trial, pace string)
 						return
 					}
 					n := s.attempt(name)
-					go func() { defer conn.Close(); c.tcp(conn, n) }()
+					go func() {
+						defer conn.Close()
+						c.tcp(conn, n)
+						if c.ending {
+							s.ended(name, conn)
+						}
+					}()
 				}
 			}()
 		}
@@ -285,6 +310,9 @@ func TestIPVSVerdictsAndTimesAreTheReferences(t *testing.T) {
 		n := min(len(a.Fifo), len(b.Fifo))
 		if c.differs == "" && (!slices.Equal(a.Fifo[:n], b.Fifo[:n]) || len(a.Fifo)-n > 1 || len(b.Fifo)-n > 1 || n == 0 && len(a.Fifo) != len(b.Fifo)) {
 			t.Errorf("%s: our verdicts %v, the reference's %v", name, a.Fifo, b.Fifo)
+		}
+		if c.ending && (len(a.Ends) == 0 || len(b.Ends) == 0 || a.Ends[0] != b.Ends[0]) {
+			t.Errorf("%s: we end the connections with %v, the reference with %v", name, a.Ends, b.Ends)
 		}
 		if c.attempts == 0 {
 			t.Logf("%s: ours %v, the reference %v", name, a.Fifo, b.Fifo)

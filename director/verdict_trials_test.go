@@ -20,6 +20,7 @@ type trial struct {
 	// attempts is how many attempts are compared by the time between them; zero: only the verdicts, of one attempt.
 	attempts int
 	long     bool // many attempts, compared by the verdicts only: what is executed on an emulated processor takes its time
+	ending   bool // how the checker closes the connection is compared
 	// differs says why our verdicts are others than those of this version of the reference; they are not compared.
 	differs string
 }
@@ -291,6 +292,27 @@ func trials() map[string]trial {
 		"too long": "require_reply 70\n max_reply_length 3", "lengths without data": "require_reply\n min_reply_length 5",
 	} {
 		all["datagram: "+name] = trial{check: "UDP_CHECK {\n " + lines + "\n}\n", udp: func(int, []byte) []byte { return []byte("pong") }}
+	}
+	// How connections end: in good order or with a reset.
+	for name, c := range map[string]struct {
+		check string
+		first func(net.Conn)
+	}{
+		"TCP_CHECK":                    {"TCP_CHECK {\n}\n", func(net.Conn) {}},
+		"TCP_CHECK of one that talks":  {"TCP_CHECK {\n}\n", func(c net.Conn) { _, _ = c.Write([]byte("hello\r\n")) }},
+		"HTTP_GET without an answer":   {get(" path /\n"), request},
+		"HTTP_GET with half an answer": {get(" path /\n"), func(c net.Conn) { request(c); _, _ = c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nhel")) }},
+		"HTTP_GET, the server has said": {get(" path /\n"), func(c net.Conn) {
+			request(c)
+			_, _ = c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nhello"))
+			_ = c.(*net.TCPConn).CloseWrite()
+		}},
+		"SMTP_CHECK, good":         {"SMTP_CHECK {\n}\n", mails("220 a\r\n", "250 b\r\n", "221 c\r\n")},
+		"SMTP_CHECK, refused":      {"SMTP_CHECK {\n}\n", mails("554 a\r\n")},
+		"SMTP_CHECK without words": {"SMTP_CHECK {\n}\n", func(net.Conn) {}},
+		"SSL_GET without words":    {"SSL_GET {\n url {\n path /\n }\n}\n", func(net.Conn) {}},
+	} {
+		all["end: "+name] = trial{check: c.check, tcp: always(c.first), ending: true}
 	}
 	// What routers and firewalls say, and what this host knows itself.
 	for _, c := range []string{"UDP_CHECK", "DNS_CHECK", "TCP_CHECK"} {

@@ -51,10 +51,8 @@ func (p *pingProber) open(a *attempt) error {
 	p.raw = false
 	if s, ok := err.(*setupError); ok && (s.err == unix.EACCES || s.err == unix.EPERM || s.err == unix.EPROTONOSUPPORT) && s.op == "socket" {
 		p.raw = true
-		if fd, err = p.t.socket(unix.SOCK_RAW, proto); err == nil && p.t.family == unix.AF_INET6 {
-			f := unix.ICMPv6Filter{Data: [8]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)}}
-			f.Data[icmp6EchoReply>>5] &^= 1 << (icmp6EchoReply & 31)
-			_ = unix.SetsockoptICMPv6Filter(fd, unix.SOL_ICMPV6, unix.ICMPV6_FILTER, &f)
+		if fd, err = p.t.socket(unix.SOCK_RAW, proto); err == nil {
+			p.onlyReplies(fd)
 		}
 	}
 	if err != nil {
@@ -67,6 +65,21 @@ func (p *pingProber) open(a *attempt) error {
 	p.c = conns.Get().(*conn)
 	p.c.fd, p.c.timeout = fd, p.t.cfg.Timeout
 	return nil
+}
+
+// onlyReplies keeps other ICMP messages out of a raw socket: it would get them all, and in a flood of them the reply might find no room.
+func (p *pingProber) onlyReplies(fd int) {
+	if p.t.family != unix.AF_INET6 {
+		const solRaw, icmpFilter = 255, 1 // linux/icmp.h
+		_ = unix.SetsockoptInt(fd, solRaw, icmpFilter, ^(1 << icmpEchoReply))
+		return
+	}
+	f := unix.ICMPv6Filter{}
+	for i := range f.Data {
+		f.Data[i] = ^uint32(0)
+	}
+	f.Data[icmp6EchoReply>>5] &^= 1 << (icmp6EchoReply & 31)
+	_ = unix.SetsockoptICMPv6Filter(fd, unix.SOL_ICMPV6, unix.ICMPV6_FILTER, &f)
 }
 
 // Close gives the socket back; the checker's goroutine calls it at its end.

@@ -189,16 +189,16 @@ func TestTheHeaderIsSearchedOnlyWhenItCameWithTheBody(t *testing.T) {
 		regex  Regex
 		want   string
 	}{
-		"together, in the header":             {say(header + body), Regex{Pattern: "X-Mark"}, "good"},
-		"apart, in the header":                {pieces(30*time.Millisecond, header, body), Regex{Pattern: "X-Mark"}, "regex did not match"},
-		"apart, in the body":                  {pieces(30*time.Millisecond, header, body), Regex{Pattern: "^hello$"}, "good"},
-		"together, offsets from the header":   {say(header + body), Regex{Pattern: "hello", MinOffset: len(header)}, "good"},
-		"together, behind the body":           {say(header + body), Regex{Pattern: "hello", MinOffset: len(header) + 1}, "regex did not match"},
-		"regex_no_match and it is there":      {say(header + body), Regex{Pattern: "hel+o", NoMatch: true}, "regex matched"},
-		"a body that is longer than is kept":  {say(header + strings.Repeat("x", maxText) + "end"), Regex{Pattern: "end"}, "regex did not match"},
-		"no body":                             {say(header), Regex{Pattern: "X-Mark"}, "regex did not match"},
-		"no body and an empty pattern":        {say(header), Regex{Pattern: ""}, "regex did not match"},
-		"no body and regex_no_match":          {say(header), Regex{Pattern: "x", NoMatch: true}, "good"},
+		"together, in the header":            {say(header + body), Regex{Pattern: "X-Mark"}, "good"},
+		"apart, in the header":               {pieces(30*time.Millisecond, header, body), Regex{Pattern: "X-Mark"}, "regex did not match"},
+		"apart, in the body":                 {pieces(30*time.Millisecond, header, body), Regex{Pattern: "^hello$"}, "good"},
+		"together, offsets from the header":  {say(header + body), Regex{Pattern: "hello", MinOffset: len(header)}, "good"},
+		"together, behind the body":          {say(header + body), Regex{Pattern: "hello", MinOffset: len(header) + 1}, "regex did not match"},
+		"regex_no_match and it is there":     {say(header + body), Regex{Pattern: "hel+o", NoMatch: true}, "regex matched"},
+		"a body that is longer than is kept": {say(header + strings.Repeat("x", maxText) + "end"), Regex{Pattern: "end"}, "regex did not match"},
+		"no body":                            {say(header), Regex{Pattern: "X-Mark"}, "regex did not match"},
+		"no body and an empty pattern":       {say(header), Regex{Pattern: ""}, "regex did not match"},
+		"no body and regex_no_match":         {say(header), Regex{Pattern: "x", NoMatch: true}, "good"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			verdict(t, check(t, get(serve(t, c.answer), URL{Regex: &c.regex})), c.want)

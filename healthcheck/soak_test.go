@@ -1,60 +1,137 @@
 package healthcheck
 
 import (
+	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"releve/script"
 )
 
-// TestSoak goes through thousands of attempts against servers of every temper; nothing is left behind: no goroutine, no descriptor.
+// TestSoak goes through attempts against servers of every temper, some hundred each, or RELEVE_SOAK each (10000 by hand). Nothing is left
+// behind: no goroutine, no descriptor, no memory; and what was good stays good, what was bad bad.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("10,000 attempts take some seconds")
+		t.Skip("thousands of attempts take some seconds")
+	}
+	rounds := 300
+	if n, err := strconv.Atoi(os.Getenv("RELEVE_SOAK")); err == nil && n > 0 {
+		rounds = n
 	}
 	leakCheck(t)
 	limit := func(c *Config) *Config { c.Timeout = 3 * time.Millisecond; return c }
-	web := []*Config{
-		get(serve(t, say(httpAnswer("200 OK", "hello\n"))), URL{Digest: Hash([]byte("hello\n"))}),
+	secure := func(p play) *Config {
+		return &Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, p)}, HTTP: &HTTPConfig{URLs: []URL{{}}}}
+	}
+	cert := tlsWith(certificate(t, "x", time.Now().Add(time.Hour), false))
+	page := httpAnswer("200 OK", "hello\n")
+	value := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(value, []byte("7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := []*Config{
+		get(serve(t, say(page)), URL{Digest: Hash([]byte("hello\n"))}),
+		get(serve(t, say(page)), URL{Regex: &Regex{Pattern: "^hel+o$", Options: []string{"multiline"}}}),
 		get(serve(t, say("garbage")), URL{}),
+		get(serve(t, say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")), URL{Digest: Hash(nil)}),
+		get(serve(t, flood("HTTP/1.1 200 OK\r\n", "X: y\r\n")), URL{}),
 		get(serve(t, reset), URL{}),
 		get(serve(t, func(net.Conn, <-chan struct{}) {}), URL{}),
 		get(closedPort(t), URL{}),
-		limit(get(serve(t, hang), URL{})),
-		limit(get(serve(t, then("HTTP/1.1 200 OK\r\n\r\n", hang)), URL{})),
-		{Type: TypeTCP, Connect: Connect{Addr: serve(t, hang)}},
+		limit(get(serve(t, patient), URL{})),
+		limit(get(serve(t, then("HTTP/1.1 200 OK\r\n\r\n", patient)), URL{})),
+		limit(get(serve(t, dripper), URL{})),
+		{Type: TypeTCP, Connect: Connect{Addr: serve(t, patient)}},
 		limit(&Config{Type: TypeTCP, Connect: Connect{Addr: fullListener(t)}}),
 		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, dialogue("220 x\r\n", "250 x\r\n", "221\r\n"))}},
+		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, flood("220", "0"))}},
+		limit(&Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, func(c net.Conn, o <-chan struct{}) {
+			_, _ = c.Write([]byte("220 x\r\n250 y\r\n"))
+			patient(c, o)
+		})}}),
+		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { b[2] |= 0x80; return b })}},
+		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { return b[:7] })}},
 		limit(&Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
 		{Type: TypeUDP, Connect: Connect{Addr: closedUDP(t)}, UDP: &UDPConfig{RequireReply: true}},
-		limit(&Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, hang)}, HTTP: &HTTPConfig{URLs: []URL{{}}}}),
-		{Type: TypeSSL, Connect: Connect{Addr: serve(t, blurt)}, HTTP: &HTTPConfig{URLs: []URL{{}}}},
+		limit(&Config{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
+		{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return make([]byte, 60000) })}},
+		secure(overTLS(cert, say(page))),
+		secure(overTLS(cert, say("HTTP/1.0 503 No\r\n\r\n"))),
+		secure(blurt),
+		secure(func(c net.Conn, _ <-chan struct{}) { _, _ = c.Write([]byte("\x16\x03\x01\xff\xffgarbage")) }),
+		limit(secure(patient)),
+		{Type: TypeFile, File: &FileConfig{Path: value, Weight: 2}},
+		{Type: TypeMisc, Misc: &MiscConfig{Command: script.Command{Args: []string{"/bin/true"}, Timeout: 10 * time.Second}}},
 	}
-	const rounds = 10000
-	var wg sync.WaitGroup
-	for _, cfg := range web {
+	if os.Geteuid() == 0 {
+		all = append(all, &Config{Type: TypePing, Connect: Connect{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
+	}
+	probers := make([]prober, len(all))
+	for i, cfg := range all {
 		if cfg.Timeout == 0 {
 			cfg.Timeout = 5 * time.Second
 		}
-		p, err := newProber(cfg, &RunnerOptions{})
-		if err != nil {
+		var err error
+		if probers[i], err = newProber(cfg, &RunnerOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		wg.Go(func() {
-			var a attempt
-			first := p.probe(&a, 0)
-			for range rounds/len(web) - 1 {
-				if out := p.probe(&a, 0); out.ok != first.ok {
-					t.Errorf("%s of %s: %+v, and first %+v", cfg.Type, cfg.Addr, out, first)
-					return
-				}
-			}
-		})
+		if c, ok := probers[i].(io.Closer); ok {
+			defer c.Close()
+		}
 	}
-	wg.Wait()
+	first := make([]outcome, len(all))
+	play := func(rounds int) {
+		var wg sync.WaitGroup
+		for i, p := range probers {
+			cfg := all[i]
+			wg.Go(func() {
+				var a attempt
+				if first[i].reason == "" && !first[i].ok {
+					first[i] = p.probe(&a, 0)
+				}
+				for range rounds {
+					if out := p.probe(&a, 0); out.ok != first[i].ok || out.unsure {
+						t.Errorf("%s of %s: %+v, and first %+v", cfg.Type, cfg.Addr, out, first[i])
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	play(rounds / 4)
+	before, descriptors := heap(), openDescriptors(t)
+	begin := time.Now()
+	play(rounds - rounds/4)
+	after, now := heap(), openDescriptors(t)
+	t.Logf("%d attempts in %v; heap %d KiB, then %d KiB; %d descriptors, then %d", len(all)*rounds, time.Since(begin).Round(time.Millisecond), before>>10, after>>10, descriptors, now)
+	if now > descriptors+2*len(all) {
+		t.Errorf("%d descriptors, then %d", descriptors, now)
+	}
+	if after > before+1<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+}
+
+// patient says nothing and waits for the checker to give up.
+func patient(c net.Conn, _ <-chan struct{}) { _, _ = io.Copy(io.Discard, c) }
+
+// heap is what is in use after a collection.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // blurt answers without having been asked.

@@ -48,6 +48,8 @@ func certificate(t testing.TB, name string, until time.Time, useRSA bool) tls.Ce
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+func tlsWith(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} }
+
 // overTLS wraps a server's play.
 func overTLS(cfg *tls.Config, inner play) play {
 	return func(c net.Conn, over <-chan struct{}) {
