@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -34,7 +33,6 @@ type checkerPart struct {
 }
 
 func newCheckerPart(env *environment) (part, error) {
-	debug.SetGCPercent(50) // checks need next to no memory, so that collecting more often costs nothing
 	plane, err := openPlane(env)
 	if err != nil {
 		return nil, err

@@ -54,8 +54,8 @@ func useProcessors() {
 // collect says how much garbage a process that has started may leave until it is collected, in percent of what it keeps.
 func collect(what string) {
 	percent := 100
-	if what == partVRRP {
-		percent = 50 // adverts need no memory, so that collecting more often costs nothing
+	if what == partVRRP || what == partChecker {
+		percent = 50 // adverts and checks need next to no memory, so that collecting more often costs nothing
 	}
 	debug.SetGCPercent(percent)
 }
