@@ -290,10 +290,36 @@ func (t *tableau) step(ops []ipvs.Op, p *pool, dests []ipvs.Dest) []ipvs.Op {
 		if h := t.have[s.base.ServiceKey]; h != nil {
 			have.Services = []ipvs.Service{*h}
 		}
-		ops = append(ops, ipvs.Diff(have, ipvs.Table{Services: []ipvs.Service{*s.want}})...)
+		begin := len(ops)
+		ops = ipvs.AppendDiff(ops, have, ipvs.Table{Services: []ipvs.Service{*s.want}})
+		s.inFileOrder(ops[begin:])
 		t.have[s.base.ServiceKey] = s.want
 	}
 	return ops
+}
+
+// inFileOrder brings writes by which servers leave, some inhibited and some removed, into the order of the file, the reference's. Where a
+// server comes, nothing is moved: what is added must come first.
+func (s *share) inFileOrder(ops []ipvs.Op) {
+	edits, removals := false, false
+	for i := range ops {
+		switch ops[i].Kind {
+		case ipvs.EditDest:
+			edits = true
+		case ipvs.DelDest:
+			removals = true
+		default:
+			return
+		}
+	}
+	if !edits || !removals {
+		return
+	}
+	rank := make(map[ipvs.DestKey]int, len(s.pool.rs))
+	for i, m := range s.pool.rs {
+		rank[destKeyIn(s.base.ServiceKey, m.cfg)] = i + 1
+	}
+	slices.SortStableFunc(ops, func(a, b ipvs.Op) int { return cmp.Compare(rank[a.Dest.DestKey], rank[b.Dest.DestKey]) })
 }
 
 // removal gives the writes after which nothing of ours is left, and wants nothing any more. The last service goes first: the kernel keeps what is
