@@ -3,6 +3,7 @@ package confparse
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"releve/director"
@@ -10,16 +11,18 @@ import (
 )
 
 // checkerNames are the keywords by type.
-var checkerNames = map[healthcheck.Type]string{
-	healthcheck.TypeTCP: "TCP_CHECK", healthcheck.TypeHTTP: "HTTP_GET", healthcheck.TypeSSL: "SSL_GET", healthcheck.TypeSMTP: "SMTP_CHECK",
-	healthcheck.TypeMisc: "MISC_CHECK", healthcheck.TypeDNS: "DNS_CHECK", healthcheck.TypeUDP: "UDP_CHECK", healthcheck.TypePing: "PING_CHECK",
-	healthcheck.TypeFile: "FILE_CHECK", healthcheck.TypeBFD: "BFD_CHECK",
-}
+var checkerNames = sync.OnceValue(func() map[healthcheck.Type]string {
+	return map[healthcheck.Type]string{
+		healthcheck.TypeTCP: "TCP_CHECK", healthcheck.TypeHTTP: "HTTP_GET", healthcheck.TypeSSL: "SSL_GET", healthcheck.TypeSMTP: "SMTP_CHECK",
+		healthcheck.TypeMisc: "MISC_CHECK", healthcheck.TypeDNS: "DNS_CHECK", healthcheck.TypeUDP: "UDP_CHECK", healthcheck.TypePing: "PING_CHECK",
+		healthcheck.TypeFile: "FILE_CHECK", healthcheck.TypeBFD: "BFD_CHECK",
+	}
+})
 
 // buildChecker resolves a checker; nil leaves it out.
 func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.VirtualServer, r *director.RealServer, ck *rawChecker, n int) *healthcheck.Config {
 	ck.rawCheckDefaults.inherit(&rs.rawCheckDefaults)
-	name := checkerNames[ck.typ]
+	name := checkerNames()[ck.typ]
 	h := &healthcheck.Config{
 		Type:           ck.typ,
 		ID:             fmt.Sprintf("%s -> %s %s #%d", d.Name, r.Name, name, n+1),

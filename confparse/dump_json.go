@@ -123,7 +123,7 @@ func jsonValue(v reflect.Value, secrets bool) any {
 		}
 		return nil
 	case healthcheck.Type:
-		return checkerNames[x]
+		return checkerNames()[x]
 	case vrrp.AuthType:
 		return []string{"none", "PASS", "AH"}[x]
 	case vrrp.HMACMode:

@@ -160,7 +160,7 @@ func (d *dumper) real(rs *director.RealServer, vs *director.VirtualServer) {
 }
 
 func (d *dumper) checker(c *healthcheck.Config, rs *director.RealServer, vs *director.VirtualServer) {
-	d.open(checkerNames[c.Type])
+	d.open(checkerNames()[c.Type])
 	switch c.Type {
 	case healthcheck.TypeFile:
 		d.line("track_file", c.File.Name)
@@ -206,7 +206,7 @@ func (d *dumper) checker(c *healthcheck.Config, rs *director.RealServer, vs *dir
 			d.close()
 		}
 	case c.DNS != nil:
-		for n, t := range dnsTypes {
+		for n, t := range dnsTypes() {
 			if t == c.DNS.Type {
 				d.line("type", n)
 			}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // ipNames are the numbers behind the names of iproute2: files of two folders, of which /etc wins, and what every kernel knows.
@@ -15,23 +16,25 @@ type ipNames struct {
 }
 
 // What is known without any file (linux/rtnetlink.h).
-var ipBuiltin = map[string]map[string]uint32{
-	"rt_tables": {"unspec": 0, "default": 253, "main": 254, "local": 255},
-	"rt_scopes": {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255},
-	"rt_protos": {"unspec": 0, "redirect": 1, "kernel": 2, "boot": 3, "static": 4, "gated": 8, "ra": 9, "mrt": 10, "zebra": 11, "bird": 12,
-		"dnrouted": 13, "xorp": 14, "ntk": 15, "dhcp": 16, "keepalived": 18, "babel": 42, "bgp": 186, "isis": 187, "ospf": 188, "rip": 189, "eigrp": 192},
-	"rt_realms": {"unknown": 0, "cosmos": 0},
-	"rt_dsfield": {"default": 0, "AF11": 0x28, "AF12": 0x30, "AF13": 0x38, "AF21": 0x48, "AF22": 0x50, "AF23": 0x58, "AF31": 0x68, "AF32": 0x70, "AF33": 0x78,
-		"AF41": 0x88, "AF42": 0x90, "AF43": 0x98, "CS1": 0x20, "CS2": 0x40, "CS3": 0x60, "CS4": 0x80, "CS5": 0xa0, "CS6": 0xc0, "CS7": 0xe0, "EF": 0xb8},
-	"group": {"default": 0},
-}
+var ipBuiltin = sync.OnceValue(func() map[string]map[string]uint32 {
+	return map[string]map[string]uint32{
+		"rt_tables": {"unspec": 0, "default": 253, "main": 254, "local": 255},
+		"rt_scopes": {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255},
+		"rt_protos": {"unspec": 0, "redirect": 1, "kernel": 2, "boot": 3, "static": 4, "gated": 8, "ra": 9, "mrt": 10, "zebra": 11, "bird": 12,
+			"dnrouted": 13, "xorp": 14, "ntk": 15, "dhcp": 16, "keepalived": 18, "babel": 42, "bgp": 186, "isis": 187, "ospf": 188, "rip": 189, "eigrp": 192},
+		"rt_realms": {"unknown": 0, "cosmos": 0},
+		"rt_dsfield": {"default": 0, "AF11": 0x28, "AF12": 0x30, "AF13": 0x38, "AF21": 0x48, "AF22": 0x50, "AF23": 0x58, "AF31": 0x68, "AF32": 0x70, "AF33": 0x78,
+			"AF41": 0x88, "AF42": 0x90, "AF43": 0x98, "CS1": 0x20, "CS2": 0x40, "CS3": 0x60, "CS4": 0x80, "CS5": 0xa0, "CS6": 0xc0, "CS7": 0xe0, "EF": 0xb8},
+		"group": {"default": 0},
+	}
+})
 
 // lookup finds the number of a name, or reads the number itself in any base.
 func (n *ipNames) lookup(kind, name string, limit uint32) (uint32, bool) {
 	if v, err := strconv.ParseUint(name, 0, 32); err == nil {
 		return uint32(v), uint32(v) <= limit
 	}
-	if v, ok := ipBuiltin[kind][name]; ok {
+	if v, ok := ipBuiltin()[kind][name]; ok {
 		return v, true
 	}
 	if n.kinds == nil {

@@ -2,6 +2,7 @@ package confparse
 
 import (
 	"strings"
+	"sync"
 	"time"
 
 	"releve/healthcheck"
@@ -123,7 +124,7 @@ var smtpHostTable = &Table{Name: "host", rows: func() []Keyword { return rows(co
 var dnsTable = &Table{Name: "DNS_CHECK", rows: func() []Keyword {
 	return rows(connectRows(), commonRows(), []Keyword{
 		{Name: "type", Args: args(word("TYPE")), Default: "SOA", Room: roomCheck, Missing: ExitStop, Help: "record type to ask for: A, NS, CNAME, SOA, MX, TXT, AAAA", set: func(p *interp, u *usage) {
-			t, ok := dnsTypes[u.str(0)]
+			t, ok := dnsTypes()[u.str(0)]
 			if !ok {
 				p.bad(u.at(0), "invalid-value", "type %q: want A, NS, CNAME, SOA, MX, TXT or AAAA", u.str(0)).Suggest = nearest(u.str(0), []string{"A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"})
 				return
@@ -135,7 +136,9 @@ var dnsTable = &Table{Name: "DNS_CHECK", rows: func() []Keyword {
 }}
 
 // dnsTypes are the record types of DNS_CHECK (RFC 1035 section 3.2.2, RFC 3596).
-var dnsTypes = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28, "RRSIG": 46, "DNSKEY": 48}
+var dnsTypes = sync.OnceValue(func() map[string]uint16 {
+	return map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28, "RRSIG": 46, "DNSKEY": 48}
+})
 
 var miscTable = &Table{Name: "MISC_CHECK", rows: func() []Keyword {
 	return rows(commonRows(), []Keyword{

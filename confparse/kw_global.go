@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"releve/script"
 )
@@ -162,11 +163,13 @@ func setScriptUser(p *interp, u *usage) {
 }
 
 // umaskBits are the names of umask.
-var umaskBits = map[string]uint32{
-	"IRUSR": 0o400, "IWUSR": 0o200, "IXUSR": 0o100, "IRWXU": 0o700,
-	"IRGRP": 0o040, "IWGRP": 0o020, "IXGRP": 0o010, "IRWXG": 0o070,
-	"IROTH": 0o004, "IWOTH": 0o002, "IXOTH": 0o001, "IRWXO": 0o007,
-}
+var umaskBits = sync.OnceValue(func() map[string]uint32 {
+	return map[string]uint32{
+		"IRUSR": 0o400, "IWUSR": 0o200, "IXUSR": 0o100, "IRWXU": 0o700,
+		"IRGRP": 0o040, "IWGRP": 0o020, "IXGRP": 0o010, "IRWXG": 0o070,
+		"IROTH": 0o004, "IWOTH": 0o002, "IXOTH": 0o001, "IRWXO": 0o007,
+	}
+})
 
 func setUmask(p *interp, u *usage) {
 	var text strings.Builder
@@ -188,7 +191,7 @@ func setUmask(p *interp, u *usage) {
 		mask = uint32(n)
 	} else {
 		for _, b := range strings.Split(s, "|") {
-			m, ok := umaskBits[b]
+			m, ok := umaskBits()[b]
 			if !ok {
 				p.bad(u.rest()[0].Pos, "invalid-value", "umask %q: unknown bit %q", s, b)
 				return

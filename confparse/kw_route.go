@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"releve/vrrp/vip"
@@ -34,7 +35,9 @@ const (
 	rtaxRTOMin, rtaxInitRwnd, rtaxQuickAck, rtaxCongCtl, rtaxFastOpenNoCki = 13, 14, 15, 16, 17
 )
 
-var routeTypes = map[string]uint8{"unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8, "throw": 9, "nat": 10}
+var routeTypes = sync.OnceValue(func() map[string]uint8 {
+	return map[string]uint8{"unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8, "throw": 9, "nat": 10}
+})
 
 var routeOptions = []string{"to", "via", "dev", "src", "from", "table", "metric", "priority", "preference", "scope", "protocol", "tos", "dsfield", "realms", "mtu", "advmss", "hoplimit", "rtt", "rttvar",
 	"reordering", "window", "cwnd", "ssthresh", "rto_min", "initcwnd", "initrwnd", "quickack", "congctl", "features", "fastopen_no_cookie", "expires", "pref",
@@ -65,7 +68,7 @@ func (p *interp) route(s *Statement, static bool) (vip.Route, bool) {
 	var or netip.Addr
 	for o.more() {
 		k := o.next()
-		if t, ok := routeTypes[k.Text]; ok && !seen {
+		if t, ok := routeTypes()[k.Text]; ok && !seen {
 			r.Type = t
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
@@ -26,26 +27,28 @@ type translator struct {
 }
 
 // pcreOptions are the names of regex_options and what they do; nil: nothing that matters to whether a text matches.
-var pcreOptions = map[string]func(*translator){
-	"caseless":          func(t *translator) { t.opts |= regexp2.IgnoreCase },
-	"multiline":         func(t *translator) { t.opts |= regexp2.Multiline },
-	"dotall":            func(t *translator) { t.opts |= regexp2.Singleline },
-	"extended":          func(t *translator) { t.opts |= regexp2.IgnorePatternWhitespace },
-	"no_auto_capture":   func(t *translator) { t.opts |= regexp2.ExplicitCapture },
-	"dollar_endonly":    func(t *translator) { t.endOnly = true },
-	"firstline":         func(t *translator) { t.firstLine = true },
-	"ungreedy":          func(t *translator) { t.ungreedy = true },
-	"utf":               func(t *translator) { t.utf = true },
-	"ucp":               func(t *translator) { t.ucp = true },
-	"never_backslash_c": func(t *translator) { t.noBytes = true },
-	"dupnames":          nil, "auto_callout": nil, "never_ucp": nil, "never_utf": nil, "no_auto_possess": nil, "no_dotstar_anchor": nil,
-	"no_start_optimize": nil, "use_offset_limit": nil, "alt_verbnames": nil, "alt_circumflex": nil,
-}
+var pcreOptions = sync.OnceValue(func() map[string]func(*translator) {
+	return map[string]func(*translator){
+		"caseless":          func(t *translator) { t.opts |= regexp2.IgnoreCase },
+		"multiline":         func(t *translator) { t.opts |= regexp2.Multiline },
+		"dotall":            func(t *translator) { t.opts |= regexp2.Singleline },
+		"extended":          func(t *translator) { t.opts |= regexp2.IgnorePatternWhitespace },
+		"no_auto_capture":   func(t *translator) { t.opts |= regexp2.ExplicitCapture },
+		"dollar_endonly":    func(t *translator) { t.endOnly = true },
+		"firstline":         func(t *translator) { t.firstLine = true },
+		"ungreedy":          func(t *translator) { t.ungreedy = true },
+		"utf":               func(t *translator) { t.utf = true },
+		"ucp":               func(t *translator) { t.ucp = true },
+		"never_backslash_c": func(t *translator) { t.noBytes = true },
+		"dupnames":          nil, "auto_callout": nil, "never_ucp": nil, "never_utf": nil, "no_auto_possess": nil, "no_dotstar_anchor": nil,
+		"no_start_optimize": nil, "use_offset_limit": nil, "alt_verbnames": nil, "alt_circumflex": nil,
+	}
+})
 
 func newTranslator(options []string) (*translator, error) {
 	t := &translator{atom: -1}
 	for _, name := range options {
-		set, ok := pcreOptions[strings.ToLower(name)]
+		set, ok := pcreOptions()[strings.ToLower(name)]
 		if !ok {
 			return nil, fmt.Errorf("regex option %q is not supported", name)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // set says which of the first 256 characters belong to a class; PCRE2 means ASCII by them unless told ucp.
@@ -22,17 +23,21 @@ func vert(b byte) bool  { return b >= '\n' && b <= '\r' || b == 0x85 }
 func graph(b byte) bool { return b > ' ' && b < 0x7f }
 
 // posix are the classes written [:name:].
-var posix = map[string]set{"lower": lower, "upper": upper, "digit": digit, "alnum": alnum, "word": word, "space": space, "blank": blank, "graph": graph,
-	"alpha":  func(b byte) bool { return lower(b) || upper(b) },
-	"print":  func(b byte) bool { return b == ' ' || graph(b) },
-	"punct":  func(b byte) bool { return graph(b) && !alnum(b) },
-	"cntrl":  func(b byte) bool { return b < ' ' || b == 0x7f },
-	"xdigit": func(b byte) bool { return digit(b) || b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F' },
-	"ascii":  func(b byte) bool { return b < 0x80 },
-}
+var posix = sync.OnceValue(func() map[string]set {
+	return map[string]set{"lower": lower, "upper": upper, "digit": digit, "alnum": alnum, "word": word, "space": space, "blank": blank, "graph": graph,
+		"alpha":  func(b byte) bool { return lower(b) || upper(b) },
+		"print":  func(b byte) bool { return b == ' ' || graph(b) },
+		"punct":  func(b byte) bool { return graph(b) && !alnum(b) },
+		"cntrl":  func(b byte) bool { return b < ' ' || b == 0x7f },
+		"xdigit": func(b byte) bool { return digit(b) || b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F' },
+		"ascii":  func(b byte) bool { return b < 0x80 },
+	}
+})
 
 // shorthand are the classes written as one letter; capitals are their complements.
-var shorthand = map[rune]set{'d': digit, 'w': word, 's': space, 'h': horiz, 'v': vert}
+var shorthand = sync.OnceValue(func() map[rune]set {
+	return map[rune]set{'d': digit, 'w': word, 's': space, 'h': horiz, 'v': vert}
+})
 
 // ranges writes a set, or its complement, as it stands within brackets.
 func ranges(in set, not bool) string {
@@ -60,7 +65,7 @@ func ranges(in set, not bool) string {
 
 // short writes \d, \W and their like; ok is false for another letter, or one to be left to the library.
 func (t *translator) short(c rune) (text string, ok bool) {
-	in, known := shorthand[c|0x20]
+	in, known := shorthand()[c|0x20]
 	if !known || t.ucp && (c|0x20) != 'h' && (c|0x20) != 'v' {
 		return "", false
 	}
@@ -246,7 +251,7 @@ func (t *translator) number(c rune) (string, error) {
 		}
 		digits = s
 	} else if c == 'x' {
-		for len(digits) < 2 && t.at < len(t.in) && t.in[t.at] < 0x80 && posix["xdigit"](byte(t.in[t.at])) {
+		for len(digits) < 2 && t.at < len(t.in) && t.in[t.at] < 0x80 && posix()["xdigit"](byte(t.in[t.at])) {
 			digits += string(t.in[t.at])
 			t.at++
 		}
@@ -326,7 +331,7 @@ func (t *translator) class() error {
 				return err
 			}
 			t.at++ // ]
-			in, ok := posix[strings.TrimPrefix(name, "^")]
+			in, ok := posix()[strings.TrimPrefix(name, "^")]
 			if !ok {
 				return fmt.Errorf("unknown class [:%s:]", name)
 			}
@@ -334,7 +339,7 @@ func (t *translator) class() error {
 		case c == '-' && !first && t.at+1 < end:
 			t.at++
 			b.WriteByte('-')
-			if next := t.in[t.at]; next == '[' || next == '\\' && t.at+1 < end && shorthand[t.in[t.at+1]|0x20] != nil {
+			if next := t.in[t.at]; next == '[' || next == '\\' && t.at+1 < end && shorthand()[t.in[t.at+1]|0x20] != nil {
 				// No range ends in a class: the hyphen means itself.
 				s := b.String()
 				b.Reset()

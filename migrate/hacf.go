@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -68,50 +69,54 @@ var (
 )
 
 // haFates are the directives without a counterpart in VRRP.
-var haFates = map[string]fate{
-	"warntime":                {Meaningless, "late adverts are logged without being asked", ""},
-	"serial":                  serial,
-	"baud":                    {Meaningless, "belongs to the serial path", ""},
-	"hopfudge":                {Meaningless, "belongs to the serial path", ""},
-	"hbaping":                 {Lost, "Fibre Channel pings have no equivalent", "write a vrrp_script that looks at the disk path"},
-	"udpport":                 {Meaningless, "adverts are IP protocol 112, not UDP", "allow protocol 112 (and 224.0.0.18) in the firewall instead of this port"},
-	"autojoin":                {Changed, "priorities are written for each node, unknown nodes cannot join", "run the import for every node that shall take part"},
-	"stonith":                 {Lost, "VRRP fences nobody", "call a fence agent in notify_master, above all if a disk is shared"},
-	"stonith_host":            {Lost, "VRRP fences nobody", "call a fence agent in notify_master, above all if a disk is shared"},
-	"watchdog":                {Lost, "the daemon does not feed /dev/watchdog", "set RuntimeWatchdogSec in systemd, WatchdogSec in the unit"},
-	"logfacility":             {Changed, "the facility is an option of the command", "start the daemon with --log-facility NUMBER"},
-	"logfile":                 {Changed, "the file is an option of the command", "start the daemon with --log-file=FILE"},
-	"debug":                   {Changed, "detail of the log is an option of the command", "start the daemon with --log-detail"},
-	"realtime":                {Meaningless, "the daemon runs with normal priority unless it is told otherwise", ""},
-	"debugfile":               {Meaningless, "there is one log", ""},
-	"use_logd":                {Meaningless, "there is no logging daemon of its own", ""},
-	"conn_logd_time":          {Meaningless, "there is no logging daemon of its own", ""},
-	"syslogmsgfmt":            {Meaningless, "there is one format of messages", ""},
-	"apiauth":                 ignored,
-	"hbgenmethod":             ignored,
-	"uuidfrom":                ignored,
-	"msgfmt":                  ignored,
-	"compression":             ignored,
-	"compression_threshold":   ignored,
-	"traditional_compression": ignored,
-	"coredumps":               ignored,
-	"crm_daemon_dir":          ignored,
-	"crmd_spawns_pengine":     ignored,
-	"env":                     ignored,
-	"max_rexmit_delay":        ignored,
-	"quorum_server":           ignored,
-	"cluster":                 ignored,
-	"memreserve":              ignored,
-	"record_config_changes":   ignored,
-	"record_pengine_inputs":   ignored,
-	"enable_config_writes":    ignored,
-	"failed_to_exec_apphbd":   ignored,
-	"apphbd":                  ignored,
-	"rcbdebug":                ignored,
-}
+var haFates = sync.OnceValue(func() map[string]fate {
+	return map[string]fate{
+		"warntime":                {Meaningless, "late adverts are logged without being asked", ""},
+		"serial":                  serial,
+		"baud":                    {Meaningless, "belongs to the serial path", ""},
+		"hopfudge":                {Meaningless, "belongs to the serial path", ""},
+		"hbaping":                 {Lost, "Fibre Channel pings have no equivalent", "write a vrrp_script that looks at the disk path"},
+		"udpport":                 {Meaningless, "adverts are IP protocol 112, not UDP", "allow protocol 112 (and 224.0.0.18) in the firewall instead of this port"},
+		"autojoin":                {Changed, "priorities are written for each node, unknown nodes cannot join", "run the import for every node that shall take part"},
+		"stonith":                 {Lost, "VRRP fences nobody", "call a fence agent in notify_master, above all if a disk is shared"},
+		"stonith_host":            {Lost, "VRRP fences nobody", "call a fence agent in notify_master, above all if a disk is shared"},
+		"watchdog":                {Lost, "the daemon does not feed /dev/watchdog", "set RuntimeWatchdogSec in systemd, WatchdogSec in the unit"},
+		"logfacility":             {Changed, "the facility is an option of the command", "start the daemon with --log-facility NUMBER"},
+		"logfile":                 {Changed, "the file is an option of the command", "start the daemon with --log-file=FILE"},
+		"debug":                   {Changed, "detail of the log is an option of the command", "start the daemon with --log-detail"},
+		"realtime":                {Meaningless, "the daemon runs with normal priority unless it is told otherwise", ""},
+		"debugfile":               {Meaningless, "there is one log", ""},
+		"use_logd":                {Meaningless, "there is no logging daemon of its own", ""},
+		"conn_logd_time":          {Meaningless, "there is no logging daemon of its own", ""},
+		"syslogmsgfmt":            {Meaningless, "there is one format of messages", ""},
+		"apiauth":                 ignored,
+		"hbgenmethod":             ignored,
+		"uuidfrom":                ignored,
+		"msgfmt":                  ignored,
+		"compression":             ignored,
+		"compression_threshold":   ignored,
+		"traditional_compression": ignored,
+		"coredumps":               ignored,
+		"crm_daemon_dir":          ignored,
+		"crmd_spawns_pengine":     ignored,
+		"env":                     ignored,
+		"max_rexmit_delay":        ignored,
+		"quorum_server":           ignored,
+		"cluster":                 ignored,
+		"memreserve":              ignored,
+		"record_config_changes":   ignored,
+		"record_pengine_inputs":   ignored,
+		"enable_config_writes":    ignored,
+		"failed_to_exec_apphbd":   ignored,
+		"apphbd":                  ignored,
+		"rcbdebug":                ignored,
+	}
+})
 
 // otherDirectives are those that parseHaCF works on, for the nearest word of a misspelt one.
-var otherDirectives = strings.Fields("keepalive deadtime initdead deadping auto_failback nice_failback node bcast mcast ucast mcast6 ucast6 ping ping_group respawn rtprio crm pacemaker")
+var otherDirectives = sync.OnceValue(func() []string {
+	return strings.Fields("keepalive deadtime initdead deadping auto_failback nice_failback node bcast mcast ucast mcast6 ucast6 ping ping_group respawn rtprio crm pacemaker")
+})
 
 // haTime reads a time as Heartbeat does: seconds unless a unit follows, with a fraction if wanted.
 func haTime(s string) (time.Duration, error) {
@@ -174,7 +179,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 	once := map[string]bool{}
 	lines(in, 0, func(o Origin, w []string, _ string) {
 		key, args := w[0], w[1:]
-		if f, ok := haFates[key]; ok || strings.HasPrefix(key, "compression") {
+		if f, ok := haFates()[key]; ok || strings.HasPrefix(key, "compression") {
 			if !ok {
 				f = ignored
 			}
@@ -307,7 +312,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 
 // nearest is advice for a misspelt directive, empty if none is like it.
 func nearest(word string) string {
-	return nearestOf(word, slices.AppendSeq(slices.Clone(otherDirectives), maps.Keys(haFates)))
+	return nearestOf(word, slices.AppendSeq(slices.Clone(otherDirectives()), maps.Keys(haFates())))
 }
 
 // distance counts the letters to add, drop or change to make b of a (Levenshtein).

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // resource is a word of haresources.
@@ -155,7 +156,7 @@ func (g *haGroup) take(o Origin, word string, h *haCF, here Locale, labels map[s
 			r.fault(o, "", "%q is not the name of a resource", shown(res.name))
 			return
 		}
-		if here.Service != nil && !knownResources[res.name] && !here.Service(res.name) {
+		if here.Service != nil && !knownResources()[res.name] && !here.Service(res.name) {
 			r.fault(o, "", "%s is neither in resource.d nor in init.d nor a unit: Heartbeat gives the whole group up over it", shown(res.name))
 			return
 		}
@@ -164,8 +165,10 @@ func (g *haGroup) take(o Origin, word string, h *haCF, here Locale, labels map[s
 }
 
 // knownResources have their commands written out, whether their scripts are here or not.
-var knownResources = map[string]bool{"Filesystem": true, "LVM": true, "drbddisk": true, "Delay": true, "Raid1": true, "portblock": true,
-	"Xinetd": true, "apache": true, "AudibleAlarm": true}
+var knownResources = sync.OnceValue(func() map[string]bool {
+	return map[string]bool{"Filesystem": true, "LVM": true, "drbddisk": true, "Delay": true, "Raid1": true, "portblock": true,
+		"Xinetd": true, "apache": true, "AudibleAlarm": true}
+})
 
 // disks are resources that two nodes must never hold at once.
 var disks = map[string]bool{"Filesystem": true, "LVM": true, "drbddisk": true, "Raid1": true, "LinuxSCSI": true, "ServeRAID": true}

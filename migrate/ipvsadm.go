@@ -254,7 +254,7 @@ func (t *ipvsTable) identity(r rule) (*service, error) {
 // service reads the options of a service.
 func (t *ipvsTable) service(r rule, s *service) error {
 	s.sched = cmp.Or(r.opts["scheduler"], "wlc")
-	if !schedulers[s.sched] {
+	if !schedulers()[s.sched] {
 		return fmt.Errorf("%q is not a scheduler of the kernel", shown(s.sched))
 	}
 	if _, set := r.opts["scheduler"]; !set {

@@ -78,11 +78,13 @@ func ldirectord(in Input, o LdirectordOptions, r *report) (*conf, error) {
 }
 
 // ldNothing are global keys that mean nothing to a daemon that stays.
-var ldNothing = map[string]string{
-	"autoreload": "reload with systemctl reload or SIGHUP", "callback": "copy the file and reload by what copies your files", "execute": "import that file too, and include it",
-	"fork": "checks never wait for each other", "supervised": "", "logfile": "the log goes to syslog; --log-file=FILE writes one", "readdquiescent": "",
-	"emailalertfreq": "one mail is sent at each change", "emailalertstatus": "", "timeout": "",
-}
+var ldNothing = sync.OnceValue(func() map[string]string {
+	return map[string]string{
+		"autoreload": "reload with systemctl reload or SIGHUP", "callback": "copy the file and reload by what copies your files", "execute": "import that file too, and include it",
+		"fork": "checks never wait for each other", "supervised": "", "logfile": "the log goes to syslog; --log-file=FILE writes one", "readdquiescent": "",
+		"emailalertfreq": "one mail is sent at each change", "emailalertstatus": "", "timeout": "",
+	}
+})
 
 // global writes global_defs and reports the global keys.
 func (l *ld) global(c *conf) {
@@ -125,12 +127,12 @@ func (l *ld) global(c *conf) {
 	if len(g.kids) > 0 {
 		c.kids = append(c.kids, g)
 	}
-	for _, k := range ldGlobal {
+	for _, k := range ldGlobal() {
 		v, ok := l.f.set[k]
 		if !ok {
 			continue
 		}
-		if instead, is := ldNothing[k]; is {
+		if instead, is := ldNothing()[k]; is {
 			l.add(v.Origin, Meaningless, k+" has no counterpart and needs none", instead)
 		}
 		switch k {
@@ -151,8 +153,10 @@ func (l *ld) setting(v *ldVirtual, key string) ldValue {
 }
 
 // defaultService is what ldirectord checks by the port alone.
-var defaultService = map[uint16]string{21: "ftp", 25: "smtp", 53: "dns", 80: "http", 110: "pop", 119: "nntp", 143: "imap", 389: "ldap", 443: "https",
-	587: "submission", 636: "ldaps", 993: "imaps", 995: "pops", 1521: "oracle", 1812: "radius", 3128: "http_proxy", 3306: "mysql", 5060: "sip", 5432: "pgsql"}
+var defaultService = sync.OnceValue(func() map[uint16]string {
+	return map[uint16]string{21: "ftp", 25: "smtp", 53: "dns", 80: "http", 110: "pop", 119: "nntp", 143: "imap", 389: "ldap", 443: "https",
+		587: "submission", 636: "ldaps", 993: "imaps", 995: "pops", 1521: "oracle", 1812: "radius", 3128: "http_proxy", 3306: "mysql", 5060: "sip", 5432: "pgsql"}
+})
 
 // ldMethods are the forwarding methods by ldirectord's names.
 var ldMethods = map[string]string{"gate": "DR", "masq": "NAT", "ipip": "TUN"}
@@ -187,7 +191,7 @@ func (l *ld) virtual(v *ldVirtual) *service {
 		}
 	}
 	if x, ok := v.set["scheduler"]; ok {
-		if !schedulers[x.text] {
+		if !schedulers()[x.text] {
 			l.fault(x.Origin, "", "%q is not a scheduler of the kernel", shown(x.text))
 		} else {
 			s.sched, s.schedAt = x.text, x.Origin

@@ -22,7 +22,7 @@ func (l *ld) checkers(v *ldVirtual, s *service, srv *server, line ldCheck, inter
 	svc := v.set["service"]
 	name := svc.text
 	if name == "" {
-		name = cmp.Or(ifThen(s.proto != "", defaultService[s.port]), "none")
+		name = cmp.Or(ifThen(s.proto != "", defaultService()[s.port]), "none")
 	}
 	connect, negotiate := l.timeouts(v)
 	fails := max(1, l.setting(v, "failurecount").number(1, l.report))
@@ -46,7 +46,7 @@ func (l *ld) checkers(v *ldVirtual, s *service, srv *server, line ldCheck, inter
 			l.mapped(x.Origin, "connect_port %d", n)
 		}
 	} else if port == 0 {
-		for p, n := range defaultService {
+		for p, n := range defaultService() {
 			if n == name {
 				port = p
 			}

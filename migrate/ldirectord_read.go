@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // ldValue is a setting of ldirectord.cf.
@@ -31,12 +32,16 @@ type ldFile struct {
 
 // The keys that ldirectord knows: in the file, and in a virtual server.
 var (
-	ldGlobal = strings.Fields(`checktimeout connecttimeout negotiatetimeout checkinterval checkcount failurecount fallback fallback6 fallbackcommand
+	ldGlobal = sync.OnceValue(func() []string {
+		return strings.Fields(`checktimeout connecttimeout negotiatetimeout checkinterval checkcount failurecount fallback fallback6 fallbackcommand
 		autoreload callback logfile execute fork supervised quiescent readdquiescent emailalert emailalertfreq emailalertstatus emailalertfrom cleanstop smtp
 		maintenancedir timeout`)
-	ldLocal = strings.Fields(`request receive checktype checkcommand checktimeout connecttimeout negotiatetimeout checkcount failurecount checkinterval
+	})
+	ldLocal = sync.OnceValue(func() []string {
+		return strings.Fields(`request receive checktype checkcommand checktimeout connecttimeout negotiatetimeout checkcount failurecount checkinterval
 		checkport login passwd database secret load scheduler persistent schedflags netmask protocol ops service httpmethod virtualhost fallback fallback6
 		fallbackcommand quiescent emailalert emailalertfreq emailalertstatus monitorfile cleanstop smtp servicename comment`)
+	})
 	ldSecret = []string{"login", "passwd", "database", "secret"}
 )
 
@@ -74,7 +79,7 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 		case !inside && (key == "virtual" || key == "virtual6"):
 			v = &ldVirtual{val, key == "virtual6", map[string]ldValue{}, nil}
 			f.virtuals = append(f.virtuals, v)
-		case !inside && slices.Contains(ldGlobal, key):
+		case !inside && slices.Contains(ldGlobal(), key):
 			v = nil
 			f.set[key] = val
 		case inside && (key == "real" || key == "real6"):
@@ -83,10 +88,10 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 				continue
 			}
 			v.reals = append(v.reals, val)
-		case inside && slices.Contains(ldLocal, key):
+		case inside && slices.Contains(ldLocal(), key):
 			v.set[key] = val
 		default:
-			r.fault(o, nearestOf(key, append(slices.Clone(ldGlobal), ldLocal...)), "%q is not a key of ldirectord.cf in this place: ldirectord stops at it", shown(key))
+			r.fault(o, nearestOf(key, append(slices.Clone(ldGlobal()), ldLocal()...)), "%q is not a key of ldirectord.cf in this place: ldirectord stops at it", shown(key))
 			if !inside {
 				v = nil
 			}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // service is a virtual server as the sources describe it.
@@ -118,8 +119,10 @@ func (s *service) write(c *conf, r *report) {
 }
 
 // schedulers are those of the kernel.
-var schedulers = map[string]bool{"rr": true, "wrr": true, "lc": true, "wlc": true, "lblc": true, "lblcr": true, "dh": true, "sh": true,
-	"sed": true, "nq": true, "fo": true, "ovf": true, "mh": true, "twos": true}
+var schedulers = sync.OnceValue(func() map[string]bool {
+	return map[string]bool{"rr": true, "wrr": true, "lc": true, "wlc": true, "lblc": true, "lblcr": true, "dh": true, "sh": true,
+		"sed": true, "nq": true, "fo": true, "ovf": true, "mh": true, "twos": true}
+})
 
 // schedFlags are the flags of schedulers that keepalived has a keyword for, by ipvsadm's name.
 func schedFlags(s string) (flags []string, bad string) {

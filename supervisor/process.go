@@ -168,7 +168,11 @@ func setComm(name string) {
 	if len(name) > 15 { // TASK_COMM_LEN
 		name = name[:15]
 	}
-	os.WriteFile("/proc/self/comm", []byte(name), 0)
+	// os.WriteFile would set up the poller for a file that needs none.
+	if fd, err := unix.Open("/proc/self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		_, _ = unix.Write(fd, []byte(name))
+		_ = unix.Close(fd)
+	}
 }
 
 // detach gives up the standard streams.
