@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// routerVar makes the test binary a router of the chaos test: its priority.
+// routerVar makes the test binary a router of the chaos test: its priority, the milliseconds between adverts, and nopreempt.
 const routerVar = "RELEVE_ROUTER"
 
 // chaosConfig are two virtual routers in a sync group and one by itself.
-func chaosConfig(prio uint8) *Config {
+func chaosConfig(prio uint8, every time.Duration, noPreempt bool) *Config {
 	cfg := &Config{Groups: []*GroupConfig{{Name: "G", Members: []string{"a", "b"}}}}
 	for i, name := range []string{"a", "b", "c"} {
 		c := testInstance(name, uint8(51+i), prio, fmt.Sprintf("10.9.0.%d/24", 100+i))
-		c.Version, c.AdvertInt, c.GARP.Delay, c.GARP.Repeat = 3, 100*time.Millisecond, 0, 1
+		c.Version, c.AdvertInt, c.GARP.Delay, c.GARP.Repeat, c.NoPreempt = 3, every, 0, 1, noPreempt
 		if name != "c" {
 			c.Group = "G"
 		}
@@ -35,11 +35,13 @@ func chaosConfig(prio uint8) *Config {
 var chaosAddrs = []string{"10.9.0.100", "10.9.0.101", "10.9.0.102"}
 
 // runRouter is a router as a process, which can be stopped and killed.
-func runRouter(prio string) int {
-	n, _ := strconv.Atoi(prio)
+func runRouter(how string) int {
+	var prio uint8
+	every := 100
+	_, _ = fmt.Sscan(how, &prio, &every)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	e, err := New(chaosConfig(uint8(n)), Options{Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), Reclaim: true})
+	e, err := New(chaosConfig(prio, time.Duration(every)*time.Millisecond, strings.Contains(how, "nopreempt")), Options{Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), Reclaim: true})
 	if err == nil {
 		err = e.Run(ctx)
 	}
@@ -58,6 +60,9 @@ type chaos struct {
 	stopped [4]bool
 	cut     [4]bool
 	deaf    [4]bool
+	every   int    // milliseconds between adverts, zero: 100
+	extra   string // for all routers
+	clocks  *rand.Rand
 }
 
 func (c *chaos) begin(i int) {
@@ -72,8 +77,16 @@ func (c *chaos) begin(i int) {
 		c.t.Fatal(err)
 	}
 	defer out.Close()
-	p := exec.Command("ip", "netns", "exec", c.ns(i), exe)
-	p.Env, p.Stdout, p.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d", routerVar, 50*i)), out, out
+	args := []string{"ip", "netns", "exec", c.ns(i), exe}
+	if c.clocks != nil {
+		// The clocks since the boot stand elsewhere in every life of every router.
+		args = append([]string{"unshare", "-T", fmt.Sprintf("--monotonic=%d", c.clocks.IntN(1e8)), fmt.Sprintf("--boottime=%d", c.clocks.IntN(1e8))}, args...)
+	}
+	if c.every == 0 {
+		c.every = 100
+	}
+	p := exec.Command(args[0], args[1:]...)
+	p.Env, p.Stdout, p.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d %d%s", routerVar, 50*i, c.every, c.extra)), out, out
 	if err := p.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -81,6 +94,17 @@ func (c *chaos) begin(i int) {
 }
 
 func (c *chaos) signal(i int, s syscall.Signal) { _ = c.proc[i].Process.Signal(s) } // ip executes the router in its place
+
+// end ends all routers.
+func (c *chaos) end() {
+	for i := 1; i <= 3; i++ {
+		if c.proc[i] != nil {
+			c.signal(i, syscall.SIGCONT)
+			_ = c.proc[i].Process.Kill()
+			_ = c.proc[i].Wait()
+		}
+	}
+}
 
 // connected tells who hears router i and is heard by it.
 func (c *chaos) connected(i, j int) bool { return i == j || !c.cut[i] && !c.cut[j] }
