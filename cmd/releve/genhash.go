@@ -78,8 +78,12 @@ func (h *hasher) run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if h.verbose {
+	first := &sample{}
+	switch {
+	case h.verbose:
 		h.req.Tap = h.tap()
+	case !h.compatible && !h.digestOnly:
+		h.req.Tap = first.take
 	}
 	page, err := healthcheck.Fetch(ctx, h.req)
 	if err != nil {
@@ -91,7 +95,7 @@ func (h *hasher) run(args []string) int {
 	}
 	fmt.Fprintln(h.out, page.Digest)
 	if !h.compatible && !h.digestOnly {
-		h.hint(ctx, page)
+		h.hint(ctx, page, first)
 	}
 	return 0
 }
@@ -259,32 +263,4 @@ func (h *hasher) dump(b []byte) {
 		line.WriteByte('\n')
 		h.out.Write(line.Bytes())
 	}
-}
-
-// hint asks a second time and says in one line, on the standard error, why a digest would not hold.
-func (h *hasher) hint(ctx context.Context, first *healthcheck.Page) {
-	if first.Status < 200 || first.Status > 299 {
-		fmt.Fprintf(h.err, "hint: the answer has status %d; a url block with only a digest wants 200-299\n", first.Status)
-	}
-	again, err := healthcheck.Fetch(ctx, h.req)
-	switch {
-	case err != nil:
-		fmt.Fprintf(h.err, "hint: asked a second time, the server did not answer: %v\n", err)
-	case again.Digest == first.Digest:
-	case again.Body != first.Body:
-		fmt.Fprintf(h.err, "hint: the digest is not stable: asked a second time, the page has %d instead of %d bytes%s\n", again.Body, first.Body, chunks(first))
-	default:
-		fmt.Fprintf(h.err, "hint: the digest is not stable: asked a second time, other bytes came%s; status_code or regex suit such a page better\n", chunks(first))
-	}
-}
-
-func chunks(p *healthcheck.Page) string {
-	head := strings.ToLower(string(p.Header))
-	switch {
-	case strings.Contains(head, "\r\ntransfer-encoding:") && strings.Contains(head, "chunked"):
-		return " (chunked: the sizes of the chunks are hashed too)"
-	case strings.Contains(head, "\r\nset-cookie:"):
-		return " (it sets a cookie: perhaps each visitor gets a page of its own)"
-	}
-	return ""
 }

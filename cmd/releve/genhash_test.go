@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"releve/internal/testneed"
 )
@@ -79,6 +80,13 @@ func TestReleveGenhashIsHonest(t *testing.T) {
 			fmt.Fprint(w, "same")
 		case "/counter":
 			fmt.Fprint(w, 1000+n.Add(1))
+		case "/time":
+			fmt.Fprintf(w, "page made at %s\n", time.Now().Format(time.TimeOnly))
+		case "/chunks":
+			for i := range 3 {
+				fmt.Fprint(w, "hello, "+"world"[:i+int(n.Add(1))%2])
+				w.(http.Flusher).Flush()
+			}
 		case "/cookie":
 			w.Header().Set("Set-Cookie", "a=b")
 			fmt.Fprint(w, 1000+n.Add(1))
@@ -94,7 +102,9 @@ func TestReleveGenhashIsHonest(t *testing.T) {
 		out, error string // what must be contained
 	}{
 		"a page that stays":                   {"-u /stable", 0, "51037a4a37730f52c8732586d3aaa316\n", ""},
-		"a page that changes":                 {"-u /counter", 0, "\n", "not stable: asked a second time, other bytes came;"},
+		"a page that changes":                 {"-u /counter", 0, "\n", "not stable: asked a second time, other bytes came, first at byte "},
+		"a page that says what time it is":    {"-u /time", 0, "\n", "(a date or a time); status_code"},
+		"a page in chunks of other sizes":     {"-u /chunks -P 1.1", 0, "\n", "(chunked: the sizes of the chunks are hashed too)"},
 		"a page that changes with a cookie":   {"-u /cookie", 0, "\n", "it sets a cookie"},
 		"a page that changes its length":      {"-u /longer", 0, "\n", "bytes"},
 		"an error page":                       {"-u /error", 0, "d41d8cd98f00b204e9800998ecf8427e\n", "hint: the answer has status 503"},
