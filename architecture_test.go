@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"lab/demo":            {"lab", "ipvs", "ipvs/kernel", "ipvs/nft", "vrrp/wire"},
 	"lab/exercise":        {"lab", "capture", "ipvs", "ipvs/kernel", "ipvs/nft", "internal/nearest"},
 	"logging":             {},
-	"migrate":             {},
+	"migrate":             {"internal/nearest"},
 	"notify":              {"script"},
 	"script":              {},
 	"packaging":           {},

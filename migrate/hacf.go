@@ -298,7 +298,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 			}
 			r.none(o, "there is no resource manager")
 		default:
-			r.fault(o, nearest(key), "unknown directive %q: Heartbeat itself refuses to start with it", shown(key))
+			r.fault(o, directiveNear(key), "unknown directive %q: Heartbeat itself refuses to start with it", shown(key))
 		}
 	})
 	if stop != nil {
@@ -310,29 +310,9 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 	return h, nil
 }
 
-// nearest is advice for a misspelt directive, empty if none is like it.
-func nearest(word string) string {
+// directiveNear is advice for a misspelt directive, empty if none is like it.
+func directiveNear(word string) string {
 	return nearestOf(word, slices.AppendSeq(slices.Clone(otherDirectives()), maps.Keys(haFates())))
-}
-
-// distance counts the letters to add, drop or change to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost = 1 + min(diag, row[j], row[j+1])
-			}
-			diag, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 // authKey is a key of authkeys.

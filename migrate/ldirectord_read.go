@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"releve/internal/nearest"
 )
 
 // ldValue is a setting of ldirectord.cf.
@@ -105,17 +107,11 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 
 // nearestOf is advice for a misspelt word, empty if none is like it.
 func nearestOf(word string, all []string) string {
-	best, dist := "", 3
 	slices.Sort(all)
-	for _, k := range all {
-		if d := distance(word, k); d < dist {
-			best, dist = k, d
-		}
+	if best := nearest.Word(word, all); best != "" {
+		return "did you mean " + best + "?"
 	}
-	if best == "" {
-		return ""
-	}
-	return "did you mean " + best + "?"
+	return ""
 }
 
 // unquoted leaves out the quotation marks around a value.
