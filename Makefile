@@ -35,7 +35,7 @@ lint: ## formatting, vet
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	scripts/fuzz
 
-install: build ## programs, manual pages and systemd unit below $(DESTDIR)$(PREFIX)
+install: build ## programs, manual pages, completion and systemd unit below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 bin/releve $(DESTDIR)$(PREFIX)/sbin/releve
 	ln -f $(DESTDIR)$(PREFIX)/sbin/releve $(DESTDIR)$(PREFIX)/sbin/keepalived
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
@@ -44,6 +44,7 @@ install: build ## programs, manual pages and systemd unit below $(DESTDIR)$(PREF
 	echo '.so man8/releve.8' >$(DESTDIR)$(PREFIX)/share/man/man8/keepalived.8
 	bin/releve man genhash >$(DESTDIR)$(PREFIX)/share/man/man1/genhash.1
 	bin/releve man keepalived.conf >$(DESTDIR)$(PREFIX)/share/man/man5/keepalived.conf.5
+	install -D -m 0644 docs/releve.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/releve
 	install -D -m 0644 packaging/keepalived.service $(DESTDIR)$(UNITDIR)/keepalived.service
 	install -D -m 0644 packaging/keepalived-forking.service $(DESTDIR)$(PREFIX)/share/doc/releve/keepalived-forking.service
 

@@ -208,16 +208,3 @@ func Keywords() []string {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
-
-// WriteCompletion writes the keywords for completion by bash: the words behind `releve keywords`, and the subcommands given.
-func WriteCompletion(w io.Writer, subcommands []string) error {
-	var b strings.Builder
-	b.WriteString("# bash completion for releve, printed by `releve keywords --completion`\n_releve_keywords='")
-	b.WriteString(strings.Join(Keywords(), " "))
-	b.WriteString("'\n_releve() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} first=${COMP_WORDS[1]}\n\tif [ \"$COMP_CWORD\" = 1 ]; then\n")
-	fmt.Fprintf(&b, "\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\"))\n", strings.Join(subcommands, " "))
-	b.WriteString("\telif [ \"$first\" = keywords ]; then\n\t\tCOMPREPLY=($(compgen -W \"$_releve_keywords --markdown --coverage --completion\" -- \"$cur\"))\n" +
-		"\telse\n\t\tCOMPREPLY=($(compgen -f -- \"$cur\"))\n\tfi\n}\ncomplete -F _releve releve\n")
-	_, err := io.WriteString(w, b.String())
-	return err
-}

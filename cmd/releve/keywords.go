@@ -13,9 +13,6 @@ import (
 //go:generate sh -c "go run . keywords --coverage > ../../docs/coverage.md"
 //go:generate sh -c "go run . keywords --completion > ../../docs/releve.bash"
 
-// completed are the subcommands that the shell completes; a test holds it against the table.
-var completed = []string{"capture", "check", "config", "fmt", "genhash", "keywords", "lab", "lvs", "man", "migrate", "plan", "probe", "reload", "status"}
-
 const keywordsUsage = `Usage: releve keywords [OPTIONS] [KEYWORD|BLOCK ...]
 Says what a keyword of keepalived.conf does, what its values are and who acts on it; without a word, lists all of them.
 
@@ -30,7 +27,7 @@ func runKeywords(args []string, stdout, stderr io.Writer) int {
 	flags.SortFlags = false
 	markdown := flags.Bool("markdown", false, "the reference of all keywords, docs/keywords.md")
 	coverage := flags.Bool("coverage", false, "what is done about each keyword, docs/coverage.md")
-	completion := flags.Bool("completion", false, "completion for bash")
+	completion := flags.Bool("completion", false, "completion for bash, docs/releve.bash")
 	help := flags.BoolP("help", "h", false, "this text")
 	err := flags.Parse(args)
 	if err != nil {
@@ -46,7 +43,7 @@ func runKeywords(args []string, stdout, stderr io.Writer) int {
 	case *coverage:
 		err = confparse.WriteCoverage(stdout)
 	case *completion:
-		err = confparse.WriteCompletion(stdout, completed)
+		err = writeCompletion(stdout)
 	case flags.NArg() == 0:
 		for _, k := range confparse.Keywords() {
 			fmt.Fprintln(stdout, k)

@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -38,13 +42,42 @@ func TestAKeywordIsExplainedAndAMistypedOneIsGuessed(t *testing.T) {
 	}
 }
 
-func TestTheShellCompletesEverySubcommand(t *testing.T) {
-	var names []string
-	for _, c := range subcommands {
-		names = append(names, c.name)
+// The completion is asked as bash asks it.
+func TestTheShellCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("needs bash: ", err)
 	}
-	slices.Sort(names)
-	if !slices.Equal(names, completed) {
-		t.Errorf("completed %q, subcommands %q", completed, names)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "releve")
+	if err := os.Symlink(exe, link); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"releve ":                       "capture",
+		"releve c":                      "check",
+		"releve --use":                  "--use-file",
+		"releve lab ":                   "shell",
+		"releve lab run L1":             "L1b",
+		"releve lab run --rep":          "--report",
+		"releve check --for":            "--format",
+		"releve migrate h":              "heartbeat",
+		"releve migrate heartbeat --au": "--authkeys",
+		"releve keywords virtual_rou":   "virtual_router_id",
+		"releve capture -i ":            "lo",
+		"releve man ":                   "keepalived.conf",
+		"releve plan --ag":              "--against",
+	} {
+		words := strings.Split(line, " ")
+		quoted := "'" + strings.Join(words, "' '") + "'"
+		c := exec.Command(bash, "-c", fmt.Sprintf(`. ../../docs/releve.bash; COMP_WORDS=(%s); COMP_CWORD=%d; _releve %s; echo "${COMPREPLY[@]}"`, quoted, len(words)-1, link))
+		c.Env = append(os.Environ(), beReleve+"=1")
+		out, err := c.CombinedOutput()
+		if err != nil || !slices.Contains(strings.Fields(string(out)), want) {
+			t.Errorf("%q: %v, %.200q, want %s", line, err, out, want)
+		}
 	}
 }

@@ -30,9 +30,9 @@ type subcommand struct {
 }
 
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
-var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, probeCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand, keywordsCommand}
+var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, probeCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand}
 
-func init() { subcommands = append(subcommands, manCommand) } // it prints the table that it stands in
+func init() { subcommands = append(subcommands, keywordsCommand, manCommand) } // they print the table that they stand in
 
 // run is the program: argv with the name in front, the streams, the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
