@@ -2,9 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"sync"
 
 	"releve/confparse"
 	"releve/supervisor"
@@ -23,7 +26,12 @@ var manCommand = subcommand{"man", "print a manual page: releve, genhash or keep
 			return 0
 		}
 	}
-	fmt.Fprintln(stderr, "usage: releve man releve|genhash|keepalived.conf")
+	const manUsage = "Usage: releve man releve|genhash|keepalived.conf\nPrints a manual page, for man -l - or for a folder of the manual.\n"
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+		fmt.Fprint(stdout, manUsage)
+		return 0
+	}
+	fmt.Fprint(stderr, manUsage)
 	return 2
 }}
 
@@ -77,6 +85,27 @@ func (r *roff) verbatim(s string) {
 	fmt.Fprint(r.w, ".fi\n")
 }
 
+// optionLine is a line of a command's help: an option, or a word of its own, and what it does.
+var optionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^( +-.*?|[a-z-]+)  +(\S.*)$`) })
+
+// help sets the help of a command in the macros of a page.
+func (r *roff) help(s string) {
+	for line := range strings.Lines(s) {
+		line = strings.TrimRight(line, "\n")
+		m := optionLine().FindStringSubmatch(line)
+		switch usage, is := strings.CutPrefix(line, "Usage: "); {
+		case is, strings.HasPrefix(line, "       releve "):
+			fmt.Fprintf(r.w, ".B %s\n.br\n", escape(strings.TrimSpace(usage)))
+		case line == "":
+			fmt.Fprint(r.w, ".PP\n")
+		case m != nil:
+			r.entry(strings.TrimSpace(m[1]), m[2])
+		default:
+			r.text(line)
+		}
+	}
+}
+
 func manReleve(r *roff) {
 	r.header("releve", 8, "LVS director with VRRP, in place of keepalived")
 	r.section("SYNOPSIS")
@@ -88,6 +117,14 @@ func manReleve(r *roff) {
 	r.section("COMMANDS")
 	for _, s := range subcommands {
 		r.entry("releve "+s.name, s.help+".")
+	}
+	for _, s := range subcommands {
+		var help bytes.Buffer
+		if s.name == "genhash" || s.name == "man" || s.run([]string{"--help"}, &help, io.Discard) != 0 {
+			continue // genhash has a page of its own
+		}
+		fmt.Fprintf(r.w, ".SS releve %s\n", escape(s.name))
+		r.help(help.String())
 	}
 	r.section("OPTIONS")
 	for _, o := range options {
