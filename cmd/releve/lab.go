@@ -1,10 +1,8 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -298,7 +296,7 @@ func labInVM(args []string, report string, stdout, stderr io.Writer) int {
 	if report != "" {
 		const there = "/tmp/releve-lab-report"
 		argv = slices.Concat([]string{"-r", "sh", "-c", `"$@"; s=$?; echo ` + archiveBegins + `; tar -c -C ` + there + ` . | gzip | base64; echo ` + archiveEnds + `; exit $s`, "lab"}, argv[1:], []string{"--report", there})
-		unpack = &unpacker{out: stdout}
+		unpack = &unpacker{out: stdout, from: there, to: report}
 		stdout = unpack
 	}
 	c := exec.Command(script, argv...)
@@ -328,10 +326,12 @@ const (
 
 // unpacker passes lines on but for those of an archive, which it keeps.
 type unpacker struct {
-	out     io.Writer
-	line    []byte
-	inside  bool
-	archive []byte
+	out io.Writer
+	// from is the folder's name in the guest, to here: the lines that name it shall be true.
+	from, to string
+	line     []byte
+	inside   bool
+	archive  []byte
 }
 
 func (u *unpacker) Write(b []byte) (int, error) {
@@ -347,7 +347,7 @@ func (u *unpacker) Write(b []byte) (int, error) {
 		case u.inside:
 			u.archive = append(u.archive, text...)
 		default:
-			if _, err := u.out.Write(u.line); err != nil {
+			if _, err := u.out.Write(bytes.ReplaceAll(u.line, []byte(u.from), []byte(u.to))); err != nil {
 				return 0, err
 			}
 		}
@@ -356,32 +356,15 @@ func (u *unpacker) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// into writes the files of the archive into a folder.
+// into unpacks the archive into a folder.
 func (u *unpacker) into(dir string) error {
-	z, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(u.archive)))
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(h.Name)), b, 0o644); err != nil {
-			return err
-		}
+	c := exec.Command("tar", "-xz", "--no-same-owner", "-C", dir)
+	c.Stdin = base64.NewDecoder(base64.StdEncoding, bytes.NewReader(u.archive))
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("tar: %w: %s", err, bytes.TrimSpace(out))
 	}
+	return nil
 }

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,5 +38,34 @@ func TestLabSaysWhatItTakes(t *testing.T) {
 		if status != c.status || !strings.Contains(out.String(), c.stdout) || !strings.Contains(errs.String(), c.stderr) {
 			t.Errorf("releve lab %s: status %d, stdout %q, stderr %q", c.args, status, out.String(), errs.String())
 		}
+	}
+}
+
+// What a lab in the virtual machine reports comes out of it as an archive among its lines, which are passed on without it.
+func TestAReportComesOutOfTheVirtualMachine(t *testing.T) {
+	src, to := t.TempDir(), filepath.Join(t.TempDir(), "new", "report")
+	if err := os.WriteFile(filepath.Join(src, "report.txt"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := "printf 'before\\r\\nthe report is in /guest/x\\n'; echo '" + archiveBegins + "'; tar -c -C '" + src + "' . | gzip | base64; echo '" + archiveEnds + "'; echo after"
+	text, err := exec.Command("sh", "-c", script).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	u := &unpacker{out: &out, from: "/guest", to: to}
+	for chunk := range slices.Chunk(text, 7) {
+		if _, err := u.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := u.into(to); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(to, "report.txt")); err != nil || string(got) != "hello" {
+		t.Errorf("%q %v", got, err)
+	}
+	if want := "before\r\nthe report is in " + to + "/x\nafter\n"; out.String() != want {
+		t.Errorf("lines %q, want %q", out.String(), want)
 	}
 }

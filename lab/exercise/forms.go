@@ -7,26 +7,33 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // The forms of lines: the words that must follow. H is a host, I an interface of that host, D a duration, N a number from 0 on, A an
 // address, P an address with a port, T any text; with ? it may be missing, with + it may be repeated, * is any further words.
 var (
-	settings = map[string]string{"title": "T *", "goal": "T *", "needs": "T+", "limit": "D", "bridge": "T", "host": "T T T *", "route": "H T A", "sysctl": "H T T", "web": "H T T",
-		"echo": "H T", "serve": "H T T *", "config": "H *", "file": "H T *", "question": "T T"}
-	deeds = map[string]string{"start": "H", "term": "H", "kill": "H", "reload": "H", "freeze": "H", "thaw": "H", "cut": "H I", "heal": "H I", "partition": "H I", "oneway": "H I",
-		"bothways": "H I", "stopweb": "H", "startweb": "H", "stopserve": "H T", "startserve": "H T", "slowweb": "H D", "text": "H T", "run": "H T+", "spawn": "H T *", "killspawned": "H T", "write": "H T *", "config": "H *",
-		"remove": "H T", "client": "H P *", "stopclient": "", "connect": "H P *", "wait": "D", "say": "T *", "dhcp": "H N *"}
-	checks = map[string]string{"holds": "H A", "free": "H A", "onlyholder": "A H?", "answer": "T", "answers": "T+", "share": "T+", "rotation": "N T+", "gap": "T T T?", "lost": "N",
-		"noanswer": "", "table": "H *", "weight": "H A N", "frame": "T", "noframe": "T", "log": "H T", "syncdaemon": "H T", "alive": "H", "dead": "H",
-		"connection": "T *", "file": "H T T", "leases": "N *", "clean": "H"}
+	settings = sync.OnceValue(func() map[string]string {
+		return map[string]string{"title": "T *", "goal": "T *", "needs": "T+", "limit": "D", "bridge": "T", "host": "T T T *", "route": "H T A", "sysctl": "H T T", "web": "H T T",
+			"echo": "H T", "serve": "H T T *", "config": "H *", "file": "H T *", "question": "T T"}
+	})
+	deeds = sync.OnceValue(func() map[string]string {
+		return map[string]string{"start": "H", "term": "H", "kill": "H", "reload": "H", "freeze": "H", "thaw": "H", "cut": "H I", "heal": "H I", "partition": "H I", "oneway": "H I",
+			"bothways": "H I", "stopweb": "H", "startweb": "H", "stopserve": "H T", "startserve": "H T", "slowweb": "H D", "text": "H T", "run": "H T+", "spawn": "H T *", "killspawned": "H T", "write": "H T *", "config": "H *",
+			"remove": "H T", "client": "H P *", "stopclient": "", "connect": "H P *", "wait": "D", "say": "T *", "dhcp": "H N *"}
+	})
+	checks = sync.OnceValue(func() map[string]string {
+		return map[string]string{"holds": "H A", "free": "H A", "onlyholder": "A H?", "answer": "T", "answers": "T+", "share": "T+", "rotation": "N T+", "gap": "T T T?", "lost": "N",
+			"noanswer": "", "table": "H *", "weight": "H A N", "frame": "T", "noframe": "T", "log": "H T", "syncdaemon": "H T", "alive": "H", "dead": "H",
+			"connection": "T *", "file": "H T T", "leases": "N *", "clean": "H"}
+	})
 )
 
 // Words are all words that a line of a scenario can begin with, or what can follow expect.
 func Words() []string {
 	out := []string{"step", "expect"}
-	for _, t := range []map[string]string{settings, deeds, checks} {
+	for _, t := range []map[string]string{settings(), deeds(), checks()} {
 		out = slices.AppendSeq(out, maps.Keys(t))
 	}
 	slices.Sort(out)
@@ -34,7 +41,7 @@ func Words() []string {
 }
 
 // kindNames are the kinds of words as a mistake is told.
-var kindNames = map[byte]string{'H': "HOST", 'I': "INTERFACE", 'D': "TIME", 'N': "NUMBER", 'A': "ADDRESS", 'P': "ADDRESS:PORT", 'T': "TEXT", '*': "..."}
+var kindNames = [...]string{'H': "HOST", 'I': "INTERFACE", 'D': "TIME", 'N': "NUMBER", 'A': "ADDRESS", 'P': "ADDRESS:PORT", 'T': "TEXT", '*': "..."}
 
 // shape is a line as it should be, in words.
 func shape(verb, form string) string {

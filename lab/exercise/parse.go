@@ -131,30 +131,30 @@ func (p *parser) line(line string, w []word) error {
 		p.s.Steps = append(p.s.Steps, p.step)
 		return nil
 	}
-	if form, ok := settings[head.text]; ok && (p.step == nil || head.text == "question") {
+	if form, ok := settings()[head.text]; ok && (p.step == nil || head.text == "question") {
 		args, err := p.args(form, w)
 		if err != nil {
 			return err
 		}
 		return p.setting(line, w, args)
 	}
-	if _, ok := deeds[head.text]; p.step == nil && (ok || head.text == "expect") {
+	if _, ok := deeds()[head.text]; p.step == nil && (ok || head.text == "expect") {
 		return p.bad(head.col, "%s belongs to a step, and none has begun: write step TITLE before it", head.text)
 	}
 	if p.step == nil {
-		return p.unknown(head, settings)
+		return p.unknown(head, settings())
 	}
-	if _, ok := settings[head.text]; ok && deeds[head.text] == "" {
+	if _, ok := settings()[head.text]; ok && deeds()[head.text] == "" {
 		return p.bad(head.col, "%s stands before the first step", head.text)
 	}
 	a := Action{Line: p.at, Text: strings.TrimSpace(line), Verb: head.text}
-	table, what := deeds, w
+	table, what := deeds(), w
 	if head.text == "expect" {
 		a.Expect, a.Within = true, 10*time.Second
 		if len(w) < 2 {
 			return p.bad(head.col, "expect what?")
 		}
-		table, what = checks, w[1:]
+		table, what = checks(), w[1:]
 		a.Verb = what[0].text
 		for len(what) >= 3 && (what[len(what)-2].text == "within" || what[len(what)-2].text == "for") {
 			d, err := time.ParseDuration(what[len(what)-1].text)
