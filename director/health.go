@@ -58,7 +58,9 @@ type RealHealth struct {
 	Forward ipvs.Forward
 	// Up says that no checker fails, InTable that it should be in the table, be it with weight 0.
 	Up, InTable bool
-	Since       time.Time
+	// LeftOut says that the data plane cannot serve it: Limits has the reason.
+	LeftOut bool `json:",omitempty"`
+	Since   time.Time
 	// Weight is the present one, Configured what the file says.
 	Weight, Configured int
 	Checkers           []CheckHealth `json:",omitempty"`
@@ -108,7 +110,7 @@ func (v *VirtualServerStatus) health() VirtualHealth {
 	}
 	for i := range v.RealServers {
 		r := &v.RealServers[i]
-		rh := RealHealth{Name: r.Config.Name, Addr: r.Config.Addr, Forward: r.Config.Forward, Up: r.Alive, InTable: r.InTable, Since: r.Since, Weight: r.Weight,
+		rh := RealHealth{Name: r.Config.Name, Addr: r.Config.Addr, Forward: r.Config.Forward, Up: r.Alive, InTable: r.InTable, LeftOut: r.LeftOut, Since: r.Since, Weight: r.Weight,
 			Configured: r.Config.Weight}
 		for k := range r.Checkers {
 			rh.Checkers = append(rh.Checkers, r.Checkers[k].health(r.Config.Checkers[k].Type.String(), r.Config.Checkers[k].Connect.Addr))

@@ -48,6 +48,8 @@ type RealServerStatus struct {
 	Since time.Time
 	// InTable says that it is (or should be) in the table, be it with weight 0.
 	InTable bool
+	// LeftOut says that the data plane cannot serve it: Limits has the reason.
+	LeftOut bool
 	// Weight is the effective weight: configured plus dynamic.
 	Weight int
 	// FailedCheckers counts those that are down.
@@ -99,6 +101,9 @@ func (p *pool) status(services []*share) VirtualServerStatus {
 	}
 	for _, m := range p.rs {
 		r := RealServerStatus{Config: m.cfg, Alive: m.alive, Since: m.since, InTable: m.alive && !p.sorry || m.cfg.Inhibit, Weight: m.weight, FailedCheckers: m.failed}
+		for _, s := range services {
+			r.LeftOut = r.LeftOut || s.refused[destKeyIn(s.base.ServiceKey, m.cfg)]
+		}
 		for _, c := range m.checks {
 			r.Checkers = append(r.Checkers, CheckerStatus{ID: c.cfg.ID, Up: c.up, Ran: c.ran, Reason: c.reason, Weight: c.diff, Absolute: c.absolute, At: c.at,
 				Latency: c.latency, Changes: c.changes})

@@ -196,6 +196,8 @@ func (j *joined) why(s *ipvs.Service, a absentee) string {
 		}
 	}
 	switch {
+	case a.r.LeftOut:
+		return j.state(a.r) + ", left out: see Limits"
 	case a.r.Up && a.v.Sorry != nil && a.v.Sorry.Up:
 		return j.state(a.r) + ", makes room for the sorry server"
 	case a.r.InTable:
