@@ -131,7 +131,7 @@ func (e *Engine) lose(in *instance, i *iface) {
 		return
 	}
 	e.ownFaults(in)
-	e.settle() // what has to be removed is what was there until now
+	e.settleAll() // what has to be removed is what was there until now
 	e.untie(in, footing{})
 	in.vmac, in.addrVMACs = nil, nil
 	in.plan = e.plan(in, in.plan.term)

@@ -89,7 +89,7 @@ func (e *Engine) commit(next *setup) {
 		e.watch.onLink, e.watch.onAddr, e.watch.onLost = e.onLink, e.onAddr, e.resync
 	}
 	oldStatics := e.staticChanges(false)
-	e.settle()
+	e.settleAll()
 	e.act.hold()
 	defer e.act.letGo()
 	masters := map[*instance]bool{}

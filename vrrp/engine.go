@@ -135,6 +135,8 @@ type Engine struct {
 	moment    time.Duration
 	nextAlarm time.Duration
 	keptSince time.Duration // since when things are kept back, see wait; zero: they are not
+	urgent    bool          // nothing is kept back
+	holding   bool          // the actuator waits for the rest of what is being handed over
 	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
 	ahead     time.Duration // how far ahead it is set now
 	readers   map[*socket]chan *batch.Reader
@@ -270,7 +272,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.begin()
 	}
 	for {
-		e.settle()
+		for e.settle() {
+			e.drain()
+			e.runDue()
+		}
 		select {
 		case <-ctx.Done():
 			e.finish()
@@ -375,8 +380,9 @@ func (e *Engine) expire(t *timer) {
 	e.step(t.in, ev)
 }
 
-// settle sends what has been queued, hands the rest over and sets the alarm.
-func (e *Engine) settle() {
+// settle sends what has been queued, hands the rest over and sets the alarm. It reports whether it has to be called again once what is due
+// by now is done.
+func (e *Engine) settle() (again bool) {
 	for i, s := range e.dirty {
 		e.dirty[i] = nil
 		e.flush(s)
@@ -384,13 +390,19 @@ func (e *Engine) settle() {
 	e.dirty = e.dirty[:0]
 	next, ok := e.sched.next()
 	if len(e.later) > 0 && !e.wait(next, ok) {
-		e.act.hold()
-		e.handOver()
+		if !e.holding {
+			e.act.hold()
+			e.holding = true
+		}
+		if e.handOver() {
+			return true
+		}
 		e.act.letGo()
+		e.holding = false
 		next, ok = e.sched.next()
 	}
 	if !ok || next == e.nextAlarm {
-		return
+		return false
 	}
 	e.nextAlarm = next
 	wait := next - e.now()
@@ -399,19 +411,28 @@ func (e *Engine) settle() {
 		e.ahead += longSleepLead
 	}
 	e.alarm.Set(wait - e.ahead)
+	return false
+}
+
+// settleAll hands everything over, whatever is due meanwhile.
+func (e *Engine) settleAll() {
+	e.urgent = true
+	for e.settle() {
+	}
+	e.urgent = false
 }
 
 // Adverts come first: while more are due within dueSoon the rest of what the last ones were about is kept back, for keepBack at most. A
 // thousand instances that become master within a few milliseconds have all spoken before the first address is set.
 const (
 	dueSoon  = 500 * time.Microsecond
-	keepBack = 5 * time.Millisecond
+	keepBack = 20 * time.Millisecond
 )
 
 // wait reports whether what is to be handed over had better wait for the timer that is next.
 func (e *Engine) wait(next time.Duration, ok bool) bool {
 	now := e.now()
-	if !ok || e.stopping || next-now > dueSoon {
+	if !ok || e.urgent || e.holding || next-now > dueSoon {
 		e.keptSince = 0
 		return false
 	}
@@ -454,11 +475,10 @@ func (e *Engine) begin() {
 		e.reclaim()
 	}
 	e.act.statics(nil, e.staticChanges(true))
-	e.moment = e.now()
+	// Each counts from its own start: beats that are a few microseconds apart, which is what an advert takes, are more even than a burst.
 	for _, in := range e.instances {
 		e.tryStart(in)
 	}
-	e.moment = 0
 }
 
 // finish resigns, withdraws and waits until that is done.
@@ -467,7 +487,7 @@ func (e *Engine) finish() {
 	for _, in := range e.instances {
 		e.step(in, machine.Event{Kind: machine.Stop})
 	}
-	e.settle()
+	e.settleAll()
 	if e.started && !e.o.KeepAtStop {
 		e.act.statics(e.staticChanges(false), nil)
 	}

@@ -39,9 +39,16 @@ func (e *Engine) perform(actions []machine.Action) {
 	}
 }
 
-// handOver is the second pass.
-func (e *Engine) handOver() {
+// handOver is the second pass. It gives way to timers, and then reports that something is left.
+func (e *Engine) handOver() (left bool) {
 	for i := range e.later {
+		if i%handSize == handSize-1 && !e.urgent {
+			if next, ok := e.sched.next(); ok && next <= e.now() {
+				clear(e.later[:i])
+				e.later = e.later[i:]
+				return true
+			}
+		}
 		a := &e.later[i]
 		if a.M == nil {
 			e.notifyGroup(a)
@@ -82,11 +89,15 @@ func (e *Engine) handOver() {
 	}
 	if cap(e.later) > spareRoom {
 		e.later = nil
-		return
+		return false
 	}
 	clear(e.later)
 	e.later = e.later[:0]
+	return false
 }
+
+// handSize is how many actions are handed over before timers are looked at.
+const handSize = 64
 
 // spareRoom is how many entries a list keeps room for when it is empty. What a thousand instances needed that changed their state together
 // is given back.

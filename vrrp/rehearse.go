@@ -87,7 +87,7 @@ func (i *iface) clone() *iface {
 
 // understudy is asked on the owner, with nothing left to be handed over. It shares with the engine only what nobody changes.
 func (e *Engine) understudy() *Engine {
-	e.settle()
+	e.settleAll()
 	o := e.o
 	o.Log = slog.New(slog.DiscardHandler)
 	o.Sync = e.o.Sync // described by the plan, never called
