@@ -145,7 +145,7 @@ func (p *interp) buildInstance(vi *rawInstance) bool {
 	p.advertInterval(vi)
 	p.authentication(vi)
 	if c.Auth == vrrp.AuthAH && c.StartMaster && vi.state.set() && c.Priority != 255 {
-		p.bad(vi.state.pos, "auth-not-supported", "%s: state MASTER does not go with auth_type AH: BACKUP is used", vi.name).Opened = vi.authType.pos
+		p.bad(vi.state.pos, "auth-not-supported", "%s: state MASTER does not go with auth_type AH: BACKUP is used", vi.name).Other = vi.authType.pos
 		c.StartMaster = false
 	}
 
@@ -318,7 +318,7 @@ func (p *interp) preemption(vi *rawInstance) {
 	c.PreemptDelay = vi.preemptDelay.or(0)
 	written := vi.state.or("") == "MASTER"
 	if c.NoPreempt && written {
-		p.bad(vi.noPreempt.pos, "nopreempt-with-master", "%s: nopreempt does not go with state MASTER: ignored", vi.name).Opened = vi.state.pos
+		p.bad(vi.noPreempt.pos, "nopreempt-with-master", "%s: nopreempt does not go with state MASTER: ignored", vi.name).Other = vi.state.pos
 		c.NoPreempt = false
 	}
 	if c.NoPreempt && c.Priority == 255 {
@@ -331,7 +331,7 @@ func (p *interp) preemption(vi *rawInstance) {
 			p.bad(vi.preemptDelay.pos, "strict-mode", "%s: strict mode has no preempt_delay: ignored", vi.name)
 			c.PreemptDelay = 0
 		case written:
-			p.bad(vi.preemptDelay.pos, "preempt-delay-with-master", "%s: preempt_delay does not go with state MASTER: ignored", vi.name).Opened = vi.state.pos
+			p.bad(vi.preemptDelay.pos, "preempt-delay-with-master", "%s: preempt_delay does not go with state MASTER: ignored", vi.name).Other = vi.state.pos
 			c.PreemptDelay = 0
 		case c.Priority == 255:
 			p.bad(vi.preemptDelay.pos, "preempt-delay-with-owner", "%s: preempt_delay does not go with priority 255: ignored", vi.name)
@@ -634,7 +634,7 @@ func (p *interp) checkVRIDs() {
 			}
 			if o != vi && !said {
 				said = true
-				p.add(Diagnostic{Pos: vi.vrid.pos, Severity: Error, Code: "duplicate-vrid", Exit: ExitConfig, FatalAtStart: true, Opened: o.vrid.pos,
+				p.add(Diagnostic{Pos: vi.vrid.pos, Severity: Error, Code: "duplicate-vrid", Exit: ExitConfig, FatalAtStart: true, Other: o.vrid.pos,
 					Message: vi.name + ": virtual_router_id " + itoa(int(c.VRID)) + " on " + c.Iface + " belongs to " + o.name})
 			}
 		}

@@ -38,6 +38,8 @@ type Diagnostic struct {
 	Suggest string
 	// Opened is where the enclosing block was opened, if that helps.
 	Opened Pos
+	// Other is the line that this one does not go with: what defined it first, or says the contrary.
+	Other Pos
 	// Host says that the complaint is about this machine (interfaces, scripts, users), not about the text.
 	Host bool
 	// Secret says that the word at Pos must not be shown, nor what stands behind it on its line.

@@ -26,6 +26,7 @@ type jsonDiagnostic struct {
 	Exit     Exit        `json:"exit"`
 	Host     bool        `json:"host,omitempty"`
 	Opened   *jsonPlace  `json:"opened,omitempty"`
+	Other    *jsonPlace  `json:"other,omitempty"`
 	Chain    []jsonPlace `json:"chain,omitempty"`
 }
 
@@ -48,6 +49,10 @@ func WriteJSON(w io.Writer, reports ...Report) error {
 			if r.Source.Name(d.Opened) != "" {
 				o := place(d.Opened)
 				j.Opened = &o
+			}
+			if r.Source.Name(d.Other) != "" {
+				o := place(d.Other)
+				j.Other = &o
 			}
 			for _, l := range r.Source.Chain(d.Pos) {
 				c := place(l.Pos)
@@ -143,6 +148,9 @@ func WriteSARIF(w io.Writer, reports ...Report) error {
 			}
 			if r.Source.Name(d.Opened) != "" {
 				related(d.Opened, "the block was opened here")
+			}
+			if r.Source.Name(d.Other) != "" {
+				related(d.Other, "it does not go with this")
 			}
 			for _, l := range r.Source.Chain(d.Pos) {
 				if l.Param != "" {

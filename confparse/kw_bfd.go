@@ -43,7 +43,7 @@ func leaveBFD(p *interp, _ *usage) {
 	c := &b.c
 	switch {
 	case p.raw.byBFD[c.Name] != nil:
-		p.bad(b.pos, "bfd", "bfd_instance %s is defined a second time: ignored", c.Name).Opened = p.raw.byBFD[c.Name].pos
+		p.bad(b.pos, "bfd", "bfd_instance %s is defined a second time: ignored", c.Name).Other = p.raw.byBFD[c.Name].pos
 		return
 	case !b.neighbor.set():
 		p.bad(b.pos, "bfd", "bfd_instance %s has no neighbor_ip: ignored", c.Name)

@@ -49,7 +49,7 @@ const trackItem = "NAME [weight -253..253] [reverse|noreverse]"
 func (p *interp) twice(list []rawTrackRef, t rawTrackRef) bool {
 	for _, o := range list {
 		if o.r.Name == t.r.Name {
-			p.bad(t.pos, "track-duplicate", "%s is tracked already: ignored", t.r.Name).Opened = o.pos
+			p.bad(t.pos, "track-duplicate", "%s is tracked already: ignored", t.r.Name).Other = o.pos
 			return true
 		}
 	}
@@ -126,7 +126,7 @@ var trackBFDTable = &Table{Name: "track_bfd", Item: trackItem, item: func(p *int
 		return
 	}
 	if b := p.raw.byBFD[t.r.Name]; b != nil && !b.c.TellVRRP {
-		p.bad(t.pos, "track-bfd-undefined", "bfd_instance %s tells the checkers only: ignored", t.r.Name).Opened = b.pos
+		p.bad(t.pos, "track-bfd-undefined", "bfd_instance %s tells the checkers only: ignored", t.r.Name).Other = b.pos
 		return
 	} else if b == nil {
 		p.undefined(t, "track-bfd-undefined", "bfd_instance", len(p.raw.bfds), func(i int) string { return p.raw.bfds[i].c.Name })
@@ -189,7 +189,7 @@ func enterScript(p *interp, u *usage) bool {
 	s := &rawScript{pos: u.pos()}
 	s.c.Name = u.str(0)
 	if p.raw.byScript[s.c.Name] != nil {
-		p.note(u.at(0), "duplicate-script", "vrrp_script %s is defined a second time: ignored", s.c.Name).Opened = p.raw.byScript[s.c.Name].pos
+		p.note(u.at(0), "duplicate-script", "vrrp_script %s is defined a second time: ignored", s.c.Name).Other = p.raw.byScript[s.c.Name].pos
 		s.drop = true
 	}
 	p.vscr = s
@@ -377,7 +377,7 @@ func enterGroup(p *interp, u *usage) bool {
 	g := &rawGroup{name: u.str(0), pos: u.pos()}
 	g.notify.owner = g.name
 	if old := p.raw.byGroup[g.name]; old != nil {
-		p.bad(u.at(0), "duplicate-group", "vrrp_sync_group %s is defined a second time: ignored", g.name).Opened = old.pos
+		p.bad(u.at(0), "duplicate-group", "vrrp_sync_group %s is defined a second time: ignored", g.name).Other = old.pos
 	} else {
 		p.raw.byGroup[g.name] = g
 		p.raw.groups = append(p.raw.groups, g)

@@ -408,7 +408,7 @@ func span(a, b netip.Addr) int {
 func enterVSGroup(p *interp, u *usage) bool {
 	g := &rawVSGroup{name: u.str(0), pos: u.pos()}
 	if old := p.raw.byVSGroup[g.name]; old != nil {
-		p.bad(u.at(0), "duplicate-group", "virtual_server_group %s is defined a second time: ignored", g.name).Opened = old.pos
+		p.bad(u.at(0), "duplicate-group", "virtual_server_group %s is defined a second time: ignored", g.name).Other = old.pos
 	} else {
 		p.raw.byVSGroup[g.name] = g
 		p.raw.vsgroups = append(p.raw.vsgroups, g)

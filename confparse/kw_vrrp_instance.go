@@ -168,7 +168,7 @@ func enterInstance(p *interp, u *usage) bool {
 	vi := &rawInstance{name: name, pos: u.pos()}
 	vi.notify.owner = name
 	if old := p.raw.byInstance[name]; old != nil {
-		p.bad(u.at(0), "duplicate-instance", "vrrp_instance %s is defined a second time: ignored", name).Opened = old.pos
+		p.bad(u.at(0), "duplicate-instance", "vrrp_instance %s is defined a second time: ignored", name).Other = old.pos
 	} else {
 		p.raw.byInstance[name] = vi
 		p.raw.instances = append(p.raw.instances, vi)
@@ -183,7 +183,7 @@ func setState(p *interp, u *usage) {
 	switch s := u.str(0); s {
 	case "MASTER", "BACKUP":
 		if p.vi.state.set() && p.vi.state.v != s {
-			p.bad(u.at(0), "duplicate-state", "%s: state is %s already: ignored", p.vi.name, p.vi.state.v).Opened = p.vi.state.pos
+			p.bad(u.at(0), "duplicate-state", "%s: state is %s already: ignored", p.vi.name, p.vi.state.v).Other = p.vi.state.pos
 			return
 		}
 		p.vi.state.put(s, u.at(0))

@@ -71,6 +71,10 @@ func (p *printer) context(b *bufio.Writer, d Diagnostic) {
 		s, _ := p.line(d.Opened)
 		fmt.Fprintf(b, "    the block was opened at %s: %s\n", p.at(d.Opened), clip(printable(masked(strings.TrimSpace(s), -1)), 60))
 	}
+	if p.src.Name(d.Other) != "" {
+		s, _ := p.line(d.Other)
+		fmt.Fprintf(b, "    the other line is %s: %s\n", p.at(d.Other), clip(printable(masked(strings.TrimSpace(s), -1)), 60))
+	}
 	for _, l := range p.src.Chain(d.Pos) {
 		if l.Param != "" {
 			fmt.Fprintf(b, "    in $%s, used at %s\n", l.Param, p.at(l.Pos))

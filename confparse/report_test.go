@@ -211,3 +211,21 @@ func TestMachinesCanReadTheReport(t *testing.T) {
 		t.Errorf("no complaints: %s, %v", b.String(), err)
 	}
 }
+
+// What a line does not go with is another line, not the block around it.
+func TestADiagnosticShowsTheOtherLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.conf")
+	text := "vrrp_instance a {\n  interface eth0\n  virtual_router_id 5\n  virtual_ipaddress {\n    10.0.0.1\n  }\n}\n"
+	if err := os.WriteFile(path, []byte(text+strings.ReplaceAll(text, "instance a", "instance b")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, diags := Load(path, LoadOptions{})
+	_, more := Check(src, CheckOptions{NoHost: true, Test: true})
+	var b strings.Builder
+	if err := WriteText(&b, Report{Source: src, Diagnostics: append(diags, more...)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.Contains(got, "the other line is "+path+":3:21: virtual_router_id 5\n") || strings.Contains(got, "opened") {
+		t.Error(got)
+	}
+}
