@@ -71,12 +71,17 @@ type CheckHealth struct {
 	// Type is its keyword, Target where it goes, empty for one without an address.
 	Type, Target string
 	Up           bool
-	// Tried is set after the first verdict; Since, Reason and Latency are those of the last verdict that changed something.
+	// Tried is set after the first verdict; Since is when the last one changed something, Reason and Latency are of the last attempt.
 	Tried   bool
 	Since   time.Time
 	Reason  string        `json:",omitempty"`
 	Latency time.Duration `json:",omitempty"`
 	Changes uint64        `json:",omitempty"`
+	// Last is when the last attempt began and Next when the following is due.
+	Last, Next time.Time
+	// Fails counts failures in a row that are still retried, Tries and Failures all since the checker was made.
+	Fails           int    `json:",omitempty"`
+	Tries, Failures uint64 `json:",omitempty"`
 }
 
 // DestKeyIn is the destination that a real server is in a service: with DR and TUN its port is the service's, 0 under a mark; with NAT it is
@@ -121,7 +126,8 @@ func (v *VirtualServerStatus) health() VirtualHealth {
 }
 
 func (c *CheckerStatus) health(kind string, to netip.AddrPort) CheckHealth {
-	h := CheckHealth{Type: kind, Up: c.Up, Tried: c.Ran, Since: c.At, Reason: c.Reason, Latency: c.Latency, Changes: c.Changes}
+	h := CheckHealth{Type: kind, Up: c.Up, Tried: c.Ran, Since: c.At, Reason: c.Reason, Latency: c.Latency, Changes: c.Changes,
+		Last: c.Last, Next: c.Next, Fails: c.Fails, Tries: c.Tries, Failures: c.Failures}
 	if to.IsValid() {
 		h.Target = to.String()
 	}

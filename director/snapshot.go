@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"releve/healthcheck"
+
 	"releve/ipvs"
 )
 
@@ -69,6 +71,42 @@ type CheckerStatus struct {
 	At       time.Time
 	Latency  time.Duration
 	Changes  uint64
+
+	// What follows is of the last attempt, whether it changed something or not, and of the next; see Attempts.
+
+	// Last is the start of the last attempt and Next when the following is due; zero: none, or it is told of changes.
+	Last, Next time.Time
+	// Fails counts failures in a row that are still being retried.
+	Fails int
+	// Tries and Failures count attempts since the checker was made.
+	Tries, Failures uint64
+}
+
+// Attempts adds to the checkers' verdicts what their runner knows of their attempts: the reason and the latency are then those of the last
+// attempt.
+func (s *Snapshot) Attempts(live []healthcheck.Status) {
+	byID := make(map[string]*healthcheck.Status, len(live))
+	for i := range live {
+		byID[live[i].ID] = &live[i]
+	}
+	for i := range s.VirtualServers {
+		for k := range s.VirtualServers[i].RealServers {
+			for n := range s.VirtualServers[i].RealServers[k].Checkers {
+				c := &s.VirtualServers[i].RealServers[k].Checkers[n]
+				l := byID[c.ID]
+				if l == nil {
+					continue
+				}
+				c.Last, c.Next, c.Fails, c.Tries, c.Failures = l.Last, l.Next, l.Fails, l.Attempts, l.Failures
+				if l.Attempts > 0 {
+					c.Latency = l.Latency
+					if l.Reason != "" || c.Up { // a server that is down keeps its reason while it is on its way back
+						c.Reason = l.Reason
+					}
+				}
+			}
+		}
+	}
 }
 
 func (d *Director) snapshot() *Snapshot {

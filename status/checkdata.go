@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"releve/director"
 	"releve/healthcheck"
@@ -16,9 +17,19 @@ func (t *text) checker(v *director.VirtualServerStatus, r *director.RealServerSt
 	t.row("Up", yes(st.Up, "yes", "no"))
 	t.row("Has run", yes(st.Ran, "yes", "no"))
 	t.row("Current weight", st.Weight)
-	if st.Ran {
-		t.row("Last run", moment(st.At))
+	if st.Ran || st.Tries > 0 {
+		t.row("Last run", moment(lastRun(st)))
 		t.row("Latency", micros(st.Latency))
+	}
+	if !st.Next.IsZero() {
+		t.row("Next run", moment(st.Next))
+	}
+	if st.Tries > 0 {
+		t.row("Attempts", st.Tries)
+		t.row("Failures", st.Failures)
+	}
+	if st.Fails > 0 {
+		t.row("Failures in a row", st.Fails)
 	}
 	if st.Reason != "" {
 		t.row("Reason", st.Reason)
@@ -178,4 +189,12 @@ func (t *text) udp(u *healthcheck.UDPConfig) {
 	t.sub("Max reply length", most)
 	t.sub("Reply data len", len(u.Reply))
 	t.sub("Reply data mask", yes(u.Mask != nil, "yes", "no"))
+}
+
+// lastRun is when a checker's last attempt began, or, as far as only that is known, when its verdict was given.
+func lastRun(c *director.CheckerStatus) time.Time {
+	if !c.Last.IsZero() {
+		return c.Last
+	}
+	return c.At
 }

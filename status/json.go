@@ -346,7 +346,12 @@ func (j *jsonWriter) realServer(r *director.RealServerStatus) {
 		j.bool("has_run", c.Ran)
 		j.bool("up", c.Up)
 		j.text("reason", c.Reason)
-		j.raw("last_run", stamp(c.At))
+		j.raw("since", stamp(c.At))
+		j.raw("last_run", stamp(lastRun(c)))
+		j.raw("next_run", stamp(c.Next))
+		j.int("failures_in_a_row", c.Fails)
+		j.int("attempts", int(c.Tries))
+		j.int("failures", int(c.Failures))
 		j.secs("latency", c.Latency)
 		j.close('}')
 	}

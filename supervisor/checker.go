@@ -103,6 +103,15 @@ func (p *checkerPart) bfd(sessions []bfdState) {
 	}
 }
 
+// snapshot is what the director knows, and of each checker what it did last and when it will do it again.
+func (p *checkerPart) snapshot(ctx context.Context) (*director.Snapshot, error) {
+	s, err := p.dir.Snapshot(ctx)
+	if err == nil {
+		s.Attempts(p.runner.Snapshot())
+	}
+	return s, err
+}
+
 func (p *checkerPart) run(ctx context.Context, ready func()) error {
 	defer p.plane.Close()
 	go func() {

@@ -118,7 +118,7 @@ func (p *checkerPart) dump(s os.Signal) {
 	names, log, pid := dumpNames(p.env.o, &cfg.Global), p.env.log, os.Getpid()
 	switch s {
 	case syscall.SIGUSR1, toLog:
-		snap, err := p.dir.Snapshot(ctx)
+		snap, err := p.snapshot(ctx)
 		if err != nil {
 			return
 		}
@@ -127,7 +127,7 @@ func (p *checkerPart) dump(s os.Signal) {
 		if wants(p.env.o, cfg, partVRRP) {
 			return // the file is the VRRP part's
 		}
-		snap, err := p.dir.Snapshot(ctx)
+		snap, err := p.snapshot(ctx)
 		if err != nil {
 			return
 		}
@@ -154,7 +154,7 @@ func (p *bfdPart) dump(s os.Signal) {
 func (p *checkerPart) servers() []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), serversPatience)
 	defer cancel()
-	snap, err := p.dir.Snapshot(ctx)
+	snap, err := p.snapshot(ctx)
 	if err != nil {
 		return nil
 	}

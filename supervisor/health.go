@@ -98,7 +98,7 @@ func healthFile(p part) (*os.File, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthPatience)
 	defer cancel()
-	snap, err := checkers.dir.Snapshot(ctx)
+	snap, err := checkers.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}

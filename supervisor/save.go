@@ -75,7 +75,7 @@ func (p *checkerPart) config() *confparse.Config { return p.cfg.Load() }
 
 func (p *checkerPart) data(ctx context.Context) func(*bufio.Writer) {
 	cfg := p.cfg.Load()
-	snap, err := p.dir.Snapshot(ctx)
+	snap, err := p.snapshot(ctx)
 	if err != nil {
 		return nil
 	}

@@ -312,6 +312,11 @@ type (
 		Reason  string     `json:"reason,omitempty"`
 		Latency float64    `json:"latency_seconds,omitempty"`
 		Changes uint64     `json:"changes"`
+		Last    *time.Time `json:"last_attempt,omitempty"`
+		Next    *time.Time `json:"next_attempt,omitempty"`
+		Fails   int        `json:"failures_in_a_row,omitempty"`
+		Tries   uint64     `json:"attempts"`
+		Failed  uint64     `json:"failures"`
 	}
 	jsonMissing struct {
 		Service string    `json:"service"`
@@ -347,7 +352,7 @@ func (j *joined) jsonReal(s *ipvs.Service, r *director.RealHealth, sorry bool) j
 	}
 	for _, c := range r.Checkers {
 		out.Checkers = append(out.Checkers, jsonChecker{Type: c.Type, Target: c.Target, Up: c.Up, Tried: c.Tried, Since: stamp(c.Since), Reason: c.Reason,
-			Latency: c.Latency.Seconds(), Changes: c.Changes})
+			Latency: c.Latency.Seconds(), Changes: c.Changes, Last: stamp(c.Last), Next: stamp(c.Next), Fails: c.Fails, Tries: c.Tries, Failed: c.Failures})
 	}
 	return out
 }
