@@ -40,7 +40,7 @@ var sizes = []size{
 var (
 	window  = flag.Duration("window", 12*time.Second, "how long processor time is measured")
 	verbose = flag.Bool("v", false, "show every round of adverts")
-	only    = flag.String("only", "", "name of the one size to measure")
+	only    = flag.String("only", "", "measure only this size, or busy")
 )
 
 func main() {
@@ -65,27 +65,43 @@ func run() error {
 		return err
 	}
 	_ = os.MkdirAll("/run/netns", 0o755)
-	fmt.Printf("%-14s %-11s %14s %14s %22s %22s %11s %11s\n", "", "", "master s/min", "backup s/min", "master KB anon+file", "backup KB anon+file", "p99 jitter", "max jitter")
+	type daemon struct{ name, path string }
+	var daemons []daemon
+	for _, b := range []daemon{{"keepalived", *reference}, {"releve", *releve}} {
+		if b.path == "" {
+			continue
+		}
+		p, err := exec.LookPath(b.path)
+		if err != nil {
+			fmt.Printf("%s left out: %v\n", b.name, err)
+			continue
+		}
+		if p, err = filepath.Abs(p); err != nil {
+			return err
+		}
+		daemons = append(daemons, daemon{b.name, p})
+	}
+	if *only == "" || *only == "busy" {
+		fmt.Printf("%-28s %-11s %10s %10s   (how even the adverts of 100 instances at 0.1 s are)\n", "", "", "p99", "max")
+		for _, d := range daemons {
+			if err := busy(d.path, d.name); err != nil {
+				return fmt.Errorf("%s: %w", d.name, err)
+			}
+		}
+	}
+	if *only == "busy" {
+		return nil
+	}
+	fmt.Printf("%-14s %-11s %14s %14s %26s %26s %11s %11s\n", "", "", "master s/min", "backup s/min", "master KB anon+file, peak", "backup KB anon+file, peak", "p99 jitter", "max jitter")
 	var takeovers []string
 	for _, s := range sizes {
 		if *only != "" && *only != s.name {
 			continue
 		}
-		for _, b := range []struct{ name, path string }{{"keepalived", *reference}, {"releve", *releve}} {
-			if b.path == "" {
-				continue
-			}
-			p, err := exec.LookPath(b.path)
+		for _, d := range daemons {
+			line, err := measure(d.path, d.name, s)
 			if err != nil {
-				fmt.Printf("%s left out: %v\n", b.name, err)
-				continue
-			}
-			if p, err = filepath.Abs(p); err != nil {
-				return err
-			}
-			line, err := measure(p, b.name, s)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", b.name, s.name, err)
+				return fmt.Errorf("%s, %s: %w", d.name, s.name, err)
 			}
 			takeovers = append(takeovers, line)
 		}
@@ -214,7 +230,7 @@ func measure(bin, kind string, s size) (string, error) {
 		perMinute[i] = (cpu(nodes[i].Process.Pid) - before[i]).Seconds() * float64(time.Minute) / float64(took)
 		mem[i] = memory(nodes[i].Process.Pid)
 	}
-	fmt.Printf("%-14s %-11s %14.2f %14.2f %22s %22s %11s %11s\n", s.name, kind, perMinute[0], perMinute[1], mem[0], mem[1], show(p99), show(most))
+	fmt.Printf("%-14s %-11s %14.2f %14.2f %26s %26s %11s %11s\n", s.name, kind, perMinute[0], perMinute[1], mem[0], mem[1], show(p99), show(most))
 
 	// The master dies, the other one takes over.
 	back.discard()

@@ -58,7 +58,7 @@ func memory(pid int) string {
 		}
 		return "?"
 	}
-	return get("RssAnon") + "+" + get("RssFile") + " top " + get("VmHWM")
+	return get("RssAnon") + "+" + get("RssFile") + ", " + get("VmHWM")
 }
 
 // killAll kills a daemon as a crash of its machine would: neither may the main process start its child again, nor the child stop in
