@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"releve/vrrp/batch"
+	"releve/vrrp/machine"
 	"releve/vrrp/vip"
 	"releve/vrrp/wire"
 )
@@ -354,6 +355,35 @@ func TestAThousandInstancesAreSteadyWithoutAllocation(t *testing.T) {
 	n := testing.AllocsPerRun(50, func() { e.tick() })
 	if n > 0 {
 		t.Errorf("%v allocations per tick of 100 masters", n)
+	}
+}
+
+func TestReceivingAllocatesNothing(t *testing.T) {
+	e := steady(t, 1)
+	in := e.instances[0]
+	src := netip.MustParseAddr("10.9.0.2")
+	a := wire.Advert{Version: 2, VRID: 1, Priority: 200, Interval: time.Second, Addrs: in.expect.Addrs}
+	data := a.Append(nil, src, in.expect.Group, wire.ChecksumDefault)
+	whole := append(wire.AppendIPv4(nil, src, in.expect.Group, wire.TTL, 7, len(data)), data...)
+	bad := slices.Clone(whole)
+	bad[len(bad)-1] ^= 1
+	now := time.Now()
+	for name, p := range map[string][]byte{"sound": whole, "refused": bad} {
+		hear := func() {
+			if r := e.packet.ParseIPv4(p); r != wire.Accepted {
+				t.Fatal(r)
+			}
+			e.dispatch(in.sock, now)
+		}
+		hear() // the state changes once, the reason is said once
+		for e.settle() {
+		}
+		if n := testing.AllocsPerRun(100, hear); n > 0 {
+			t.Errorf("%s: %v allocations per advert", name, n)
+		}
+	}
+	if in.m.State() != machine.Backup || in.stats.AdvertRcvd < 100 || in.stats.Rejected[wire.BadChecksum] < 100 {
+		t.Errorf("%s, %+v", in.m.State(), in.stats)
 	}
 }
 

@@ -5,6 +5,7 @@ package track
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -130,8 +131,10 @@ func (s Script) Run(ctx context.Context, r *script.Runner, report func(Report)) 
 	}
 	s.Watch.set(&count)
 	last := 0
-	tick := time.NewTicker(every)
+	// Scripts that begin together, as all do at the start, do not go on together: the second run of each comes a little early.
+	tick := time.NewTicker(every - rand.N(max(every/2, 1)))
 	defer tick.Stop()
+	spread := false
 	for {
 		s.Watch.run(true)
 		exit, err := r.Run(ctx, cmd)
@@ -158,6 +161,10 @@ func (s Script) Run(ctx context.Context, r *script.Runner, report func(Report)) 
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if !spread {
+			spread = true
+			tick.Reset(every)
 		}
 	}
 }
