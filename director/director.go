@@ -456,6 +456,7 @@ func (d *Director) repair(ctx context.Context) {
 	}
 	d.tab.readAgain()
 	ops := d.tab.difference()
+	d.tab.inPlace(ops)
 	if len(ops) > 0 {
 		d.repairs += d.tab.reportForeign(ops)
 	}

@@ -458,6 +458,28 @@ func (t *tableau) judge(ops []ipvs.Op, errs []ipvs.OpError) (failed bool) {
 	return failed
 }
 
+// inPlace drops the failures of what turned out to be as wanted when the table was read: all but what ops are about. The verdict of a write may
+// get lost while the write is done.
+func (t *tableau) inPlace(ops []ipvs.Op) {
+	if len(t.failures) == 0 {
+		return
+	}
+	wrong := make(map[failKey]bool, len(ops))
+	for i := range ops {
+		wrong[failKey{ops[i].Service.ServiceKey, ops[i].Dest.DestKey}] = true
+	}
+	for k := range t.failures {
+		if !wrong[k] {
+			delete(t.failures, k)
+			object := ipvs.Op{Kind: ipvs.AddService, Service: ipvs.Service{ServiceKey: k.service}, Dest: ipvs.Dest{DestKey: k.dest}}
+			if k.dest.Addr.IsValid() {
+				object.Kind = ipvs.AddDest
+			}
+			t.log.Info("IPVS: as wanted at last: " + object.Object())
+		}
+	}
+}
+
 // disbelieve takes a refused write out of the belief, so that the next step tries it again.
 func (t *tableau) disbelieve(op ipvs.Op) {
 	k := op.Service.ServiceKey
