@@ -26,13 +26,35 @@ func exporter(t *testing.T, name string) string {
 	return path
 }
 
+// psOfHere is a folder with a ps that tells of this network namespace only: other tests on this machine have daemons of the same name.
+func psOfHere(t *testing.T) string {
+	t.Helper()
+	ps, err := exec.LookPath("ps")
+	if err != nil {
+		t.Skipf("needs ps (Debian: procps): %v", err)
+	}
+	dir := t.TempDir()
+	text := "#!/bin/sh\n" + ps + ` "$@" | while read -r pid rest; do
+	case $pid in
+	*[!0-9]*) ;;
+	*) [ /proc/$pid/ns/net -ef /proc/self/ns/net ] || continue ;;
+	esac
+	echo "$pid $rest"
+done
+`
+	if err := os.WriteFile(filepath.Join(dir, "ps"), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // scrape starts an exporter and gives what it serves.
 func scrape(t *testing.T, port int, path string, args ...string) func() string {
 	t.Helper()
 	c := exec.Command(path, args...)
 	log := &output{}
 	c.Stdout, c.Stderr = log, log
-	c.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	c.Env = append(os.Environ(), "PATH="+bin+":"+psOfHere(t)+":"+os.Getenv("PATH"))
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
