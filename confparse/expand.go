@@ -18,36 +18,71 @@ func (l *loader) expandFile(o int32, s string) {
 			Message: "byte order mark at the start of the file: skipped"})
 		s = s[len("\ufeff"):]
 	}
-	for n := int32(1); s != "" && !l.full; n++ {
-		raw, rest, _ := strings.Cut(s, "\n")
-		s = rest
-		l.physical(strings.TrimSuffix(raw, "\r"), Pos{o, n, 1})
+	f := finder{s: s}
+	for n, at := int32(1), 0; at < len(s) && !l.full; n++ {
+		end := strings.IndexByte(s[at:], '\n')
+		if end < 0 {
+			end = len(s) - at
+		}
+		l.physical(strings.TrimSuffix(s[at:at+end], "\r"), Pos{o, n, 1}, f.special(at) >= at+end)
+		at += end + 1
 	}
 	l.endDefinition()
 }
 
-// physical takes a line as it stands in a file.
-func (l *loader) physical(raw string, pos Pos) {
-	if i := strings.IndexByte(raw, 0); i >= 0 {
-		pos.Col = int32(i) + 1
-		l.report(pos, "nul-byte", "NUL byte: line ignored")
-		return
+// specials are the bytes that a line which needs no work does not hold: parameters, comments, quotes, escapes, and what is an error.
+const specials = "$#!\"\\\x00"
+
+// finder looks for the next special byte of a text. Most lines of a large file have none, and it is faster to learn that for many lines at a
+// time.
+type finder struct {
+	s    string
+	next [len(specials)]int // where each of them comes next, from the last place asked for; before that: not known
+}
+
+// special is where the first of them stands from at on, len(s) without one. Places may only grow.
+func (f *finder) special(at int) int {
+	first := len(f.s)
+	for i := range f.next {
+		if f.next[i] < at || at == 0 {
+			n := strings.IndexByte(f.s[at:], specials[i])
+			if n < 0 {
+				n = len(f.s)
+			}
+			f.next[i] = at + n
+		}
+		first = min(first, f.next[i])
+	}
+	return first
+}
+
+// physical takes a line as it stands in a file. plain says that it holds no special byte.
+func (l *loader) physical(raw string, pos Pos, plain bool) {
+	if !plain {
+		if i := strings.IndexByte(raw, 0); i >= 0 {
+			pos.Col = int32(i) + 1
+			l.report(pos, "nul-byte", "NUL byte: line ignored")
+			return
+		}
 	}
 	if len(raw) > maxLine {
 		l.report(pos, "line-too-long", fmt.Sprintf("line of %d bytes, at most %d are read: line ignored", len(raw), maxLine))
 		return
 	}
-	i := 0
-	for i < len(raw) && isSpace(raw[i]) {
+	i, end := 0, len(raw)
+	for i < end && isSpace(raw[i]) {
 		i++
 	}
+	for end > i && isSpace(raw[end-1]) {
+		end--
+	}
 	pos.Col += int32(i)
-	raw = strings.TrimRight(raw[i:], " \t\v\f\r")
+	raw = raw[i:end]
 	if l.def == nil {
 		if raw == "" || raw[0] == '#' || raw[0] == '!' {
 			return
 		}
-		if !active(raw) && !l.inGlobal { // nearly all lines of a large file
+		if plain && !l.inGlobal && !active(raw) { // nearly all lines of a large file
 			l.emit(raw, pos, nil)
 			return
 		}
@@ -73,28 +108,18 @@ func (l *loader) physical(raw string, pos Pos) {
 	}
 }
 
-// plain says which bytes can be part of a line that needs no work.
-var notPlain = [256]bool{'$': true, '#': true, '!': true, '"': true, '\\': true}
-
-// active reports whether a line needs a closer look: it holds a parameter, a comment, a quote or an escape, or begins like a
-// condition, a sequence, or one of the keywords that steer the reading.
+// active reports whether a line without special bytes needs a closer look: it begins like a condition, a sequence, or one of the keywords that
+// steer the reading.
 func active(s string) bool {
 	switch s[0] {
 	case '@', '~':
 		return true
 	case 'i':
-		if strings.HasPrefix(s, "include") {
-			return true
-		}
-	case 'g', 'r':
-		if strings.HasPrefix(s, "global_defs") || strings.HasPrefix(s, "random_seed") {
-			return true
-		}
-	}
-	for i := 0; i < len(s); i++ {
-		if notPlain[s[i]] {
-			return true
-		}
+		return strings.HasPrefix(s, "include")
+	case 'g':
+		return strings.HasPrefix(s, "global_defs")
+	case 'r':
+		return strings.HasPrefix(s, "random_seed")
 	}
 	return false
 }

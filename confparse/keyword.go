@@ -1,6 +1,7 @@
 package confparse
 
 import (
+	"math/bits"
 	"sync"
 )
 
@@ -92,7 +93,33 @@ type Table struct {
 	made  sync.Once
 	list  []Keyword
 	once  sync.Once
-	index map[string]*Keyword
+	index []spelling // a hash table, of a power of two
+}
+
+// spelling is a word for a keyword; the zero value is a free place of the index.
+type spelling struct {
+	word string
+	k    *Keyword
+	old  bool
+}
+
+// slot is where the index looks for a word first. It is quick to tell, and good enough for the words of a language.
+func slot(word string) uint {
+	n := uint(len(word))
+	if n == 0 {
+		return 0
+	}
+	return n + uint(word[0])*3 + uint(word[n/2])*37 + uint(word[n-1])*11
+}
+
+// enter puts a word into the index; of two that are alike the later one counts.
+func (t *Table) enter(s spelling) {
+	mask := uint(len(t.index) - 1)
+	i := slot(s.word) & mask
+	for t.index[i].k != nil && t.index[i].word != s.word {
+		i = (i + 1) & mask
+	}
+	t.index[i] = s
 }
 
 // Rows are the keywords of the block, in the order of the manual.
@@ -109,28 +136,29 @@ func (t *Table) Rows() []Keyword {
 func (t *Table) lookup(word string) (k *Keyword, old bool) {
 	t.once.Do(func() {
 		rows := t.Rows()
-		t.index = make(map[string]*Keyword, 2*len(rows))
+		n := 0
+		for i := range rows {
+			n += 1 + len(rows[i].Aliases) + len(rows[i].OldNames)
+		}
+		t.index = make([]spelling, 2<<bits.Len(uint(n)))
 		for i := range rows {
 			k := &rows[i]
-			t.index[k.Name] = k
+			t.enter(spelling{word: k.Name, k: k})
 			for _, a := range k.Aliases {
-				t.index[a] = k
+				t.enter(spelling{word: a, k: k})
 			}
 			for _, o := range k.OldNames {
-				t.index[o] = k
+				t.enter(spelling{word: o, k: k, old: o != k.Name})
 			}
 		}
 	})
-	k = t.index[word]
-	if k == nil || k.Name == word || len(k.OldNames) == 0 {
-		return k, false
-	}
-	for _, o := range k.OldNames {
-		if o == word {
-			return k, true
+	mask := uint(len(t.index) - 1)
+	for i := slot(word) & mask; t.index[i].k != nil; i = (i + 1) & mask {
+		if t.index[i].word == word {
+			return t.index[i].k, t.index[i].old
 		}
 	}
-	return k, false
+	return nil, false
 }
 
 // words is all spellings in good standing, for suggestions and completion.

@@ -153,6 +153,9 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	return nil
 }
 
+// usualLine is what a line of a large file takes, in bytes.
+const usualLine = 16
+
 // readText expands the text of a file.
 func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, via Pos) {
 	l.read += len(text)
@@ -162,7 +165,7 @@ func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, 
 	dir, check := l.dir, l.check
 	l.dir = filepath.Dir(path)
 	l.reading = append(l.reading, info)
-	l.src.lines = slices.Grow(l.src.lines, strings.Count(text, "\n"))
+	l.src.lines = slices.Grow(l.src.lines, len(text)/usualLine)
 	l.expandFile(o, text)
 	l.reading = l.reading[:len(l.reading)-1]
 	l.dir, l.check = dir, check

@@ -89,6 +89,14 @@ func (r *sourceReader) fail(err error) {
 }
 
 func (r *sourceReader) uvarint() uint64 {
+	if r.at < len(r.b) && r.b[r.at] < 0x80 && r.err == nil { // nearly all of them
+		r.at++
+		return uint64(r.b[r.at-1])
+	}
+	return r.longVarint()
+}
+
+func (r *sourceReader) longVarint() uint64 {
 	var v uint64
 	for shift := 0; r.err == nil; shift += 7 {
 		if r.at == len(r.b) {
@@ -146,6 +154,28 @@ func (r *sourceReader) place() Pos {
 	return p
 }
 
+// plainLine reads a line whose numbers take one byte each and that has no segments, as nearly all do; false: it is not one, and nothing was read.
+func (r *sourceReader) plainLine(l *line) bool {
+	if r.err != nil || r.at >= len(r.b) || r.b[r.at] >= 0x80 {
+		return false
+	}
+	from := r.at + 1
+	to := from + int(r.b[r.at])
+	if to+4 > len(r.b) {
+		return false
+	}
+	origin, num, col, segs := r.b[to], r.b[to+1], r.b[to+2], r.b[to+3]
+	if (origin|num|col)&0x80 != 0 || segs != 0 {
+		return false
+	}
+	l.text, r.at = r.b[from:to], to+4
+	r.last.Origin += int32(origin>>1) ^ -int32(origin&1)
+	r.last.Line += int32(num>>1) ^ -int32(num&1)
+	r.last.Col = int32(col>>1) ^ -int32(col&1)
+	l.pos = r.last
+	return true
+}
+
 func (r *sourceReader) source() *Source {
 	s := &Source{}
 	s.files = make([]file, r.count(1))
@@ -172,6 +202,10 @@ func (r *sourceReader) source() *Source {
 	s.segs = make([]seg, 0, r.count(4))
 	for i := range s.lines {
 		l := &s.lines[i]
+		if r.plainLine(l) {
+			l.segEnd = int32(len(s.segs))
+			continue
+		}
 		l.text = r.str()
 		l.pos = r.place()
 		n := r.count(4)
