@@ -258,7 +258,8 @@ func (p *parser) close(pos Pos) {
 	}
 	for _, out := range p.open {
 		if out.start.Origin == pos.Origin && out.start.Col == pos.Col {
-			p.suspect = &in
+			suspect := in // a copy, so that only this one is on the heap
+			p.suspect = &suspect
 			return
 		}
 	}

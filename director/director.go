@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ type Director struct {
 	mu    sync.Mutex
 	queue []any
 	wake  chan struct{}
+	up    chan struct{}
 	ended chan struct{}
 
 	// Owned by Run.
@@ -128,7 +130,7 @@ func New(cfg *Config, o Options) (*Director, error) {
 	if o.RepairEvery == 0 {
 		o.RepairEvery = defaultRepair
 	}
-	return &Director{opt: o, log: o.Log, cfg: cfg, wake: make(chan struct{}, 1), ended: make(chan struct{})}, nil
+	return &Director{opt: o, log: o.Log, cfg: cfg, wake: make(chan struct{}, 1), up: make(chan struct{}), ended: make(chan struct{})}, nil
 }
 
 // Report takes a checker's result. It never blocks and may be called by any goroutine at any time.
@@ -147,6 +149,9 @@ func (d *Director) post(m any) {
 	default:
 	}
 }
+
+// Up is closed when the table is written and the checks are started.
+func (d *Director) Up() <-chan struct{} { return d.up }
 
 // Reload goes over to another configuration: what is the same stays as it is, with state and connections.
 func (d *Director) Reload(ctx context.Context, cfg *Config) error {
@@ -202,6 +207,7 @@ func (d *Director) Run(ctx context.Context) error {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
+	close(d.up)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	d.arm(timer)
@@ -279,14 +285,16 @@ func (d *Director) build(cfg *Config) {
 	o := poolOptions{rsInitNotifies: cfg.RSInitNotifies, noCheckerMails: cfg.NoCheckerMails}
 	d.assignMarks(cfg)
 	now := time.Now()
-	nth := map[string]int{}
+	nth := make(map[string]int, len(cfg.VirtualServers))
 	for _, vs := range cfg.VirtualServers {
 		p := newPool(vs, o)
 		p.now = now
 		id := p.identity()
-		p.nth = nth[id]
+		if p.nth = nth[id]; p.nth > 0 {
+			p.id += "/" + strconv.Itoa(p.nth)
+		}
 		nth[id]++
-		p.mark = d.marks[p.identity()]
+		p.mark = d.marks[p.id]
 		d.pools = append(d.pools, p)
 		for i, m := range p.rs {
 			for j, c := range m.checks {
@@ -509,11 +517,10 @@ func (d *Director) reload(ctx context.Context, cfg *Config) error {
 // identity is what makes two virtual servers of two configurations the same: address, port and protocol, mark, or group. Of several that
 // are alike in one configuration the first is the same as the first of the other, and so on.
 func (p *pool) identity() string {
-	id := fmt.Sprintf("%s/%d/%d", p.vs.Name, p.vs.Key.Protocol, p.vs.Key.Family)
-	if p.nth > 0 {
-		id += fmt.Sprintf("/%d", p.nth)
+	if p.id == "" {
+		p.id = p.vs.Name + "/" + strconv.Itoa(int(p.vs.Key.Protocol)) + "/" + strconv.Itoa(int(p.vs.Key.Family))
 	}
-	return id
+	return p.id
 }
 
 // stop removes what is ours.

@@ -17,6 +17,7 @@ type pool struct {
 	vs  *VirtualServer
 	rs  []*member
 	opt poolOptions
+	id  string // see identity
 	// nth counts virtual servers of the same identity before it.
 	nth int
 	// mark stands for all addresses of the group (nftables_ipvs), zero: each address is a service.

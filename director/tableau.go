@@ -229,12 +229,21 @@ func (s *share) place(out, dests []ipvs.Dest) []ipvs.Dest {
 				continue
 			}
 			seen[d.DestKey] = struct{}{}
-		} else if slices.ContainsFunc(out, func(o ipvs.Dest) bool { return o.DestKey == d.DestKey }) {
+		} else if holds(out, d.DestKey) {
 			continue
 		}
 		out = append(out, d)
 	}
 	return out
+}
+
+func holds(list []ipvs.Dest, k ipvs.DestKey) bool {
+	for i := range list {
+		if list[i].DestKey == k {
+			return true
+		}
+	}
+	return false
 }
 
 // portIn is a real server's port: with DR and TUN the service's, 0 under a mark; with NAT its own, by default the service's.

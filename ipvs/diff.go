@@ -172,10 +172,11 @@ func (m *destDiff) diff(key ServiceKey, have, want []Dest, ops, gone []Op) (opsO
 		return ops, gone
 	}
 	if len(have) == 0 && len(want) <= fewDests {
+		first := len(ops)
 		for i := range want {
-			k := want[i].Normal()
-			if !slices.ContainsFunc(want[:i], func(o Dest) bool { return o.Normal() == k }) {
-				ops = append(ops, destOp(AddDest, key, &want[i]))
+			op := destOp(AddDest, key, &want[i])
+			if !holds(ops[first:], op.Dest.DestKey) {
+				ops = append(ops, op)
 			}
 		}
 		return ops, gone
@@ -207,6 +208,15 @@ func (m *destDiff) diff(key ServiceKey, have, want []Dest, ops, gone []Op) (opsO
 		}
 	}
 	return ops, gone
+}
+
+func holds(ops []Op, k DestKey) bool {
+	for i := range ops {
+		if ops[i].Dest.DestKey == k {
+			return true
+		}
+	}
+	return false
 }
 
 // aligned reports whether both have the same destinations in the same order: the usual case on a reload and a repair, for which

@@ -115,8 +115,10 @@ func (p *checkerPart) snapshot(ctx context.Context) (*director.Snapshot, error) 
 func (p *checkerPart) run(ctx context.Context, ready func()) error {
 	defer p.plane.Close()
 	go func() {
-		if _, err := p.dir.Snapshot(ctx); err == nil { // the table is written
+		select {
+		case <-p.dir.Up():
 			ready()
+		case <-ctx.Done():
 		}
 	}()
 	p.watch(ctx, p.env.cfg)
