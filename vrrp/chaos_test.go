@@ -199,7 +199,7 @@ func TestChaosWhileSteppingTheClock(t *testing.T) {
 	seed := uint64(begin.UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	c.play(4, r, func(what string) {
+	c.play(2, r, func(what string) {
 		before := [4]string{1: c.log(1), 2: c.log(2), 3: c.log(3)}
 		for range 3 {
 			set(time.Duration(r.IntN(48)-24) * time.Hour)

@@ -43,6 +43,8 @@ func (e *Engine) perform(actions []machine.Action) {
 func (e *Engine) handOver() (left bool) {
 	for i := range e.later {
 		if i%handSize == handSize-1 && !e.urgent {
+			e.act.letGo() // it may begin; what follows joins what it has not begun
+			e.act.hold()
 			if next, ok := e.sched.next(); ok && next <= e.now() {
 				clear(e.later[:i])
 				e.later = e.later[i:]
@@ -97,7 +99,7 @@ func (e *Engine) handOver() (left bool) {
 }
 
 // handSize is how many actions are handed over before timers are looked at.
-const handSize = 64
+const handSize = 256
 
 // spareRoom is how many entries a list keeps room for when it is empty. What a thousand instances needed that changed their state together
 // is given back.
