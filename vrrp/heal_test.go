@@ -64,3 +64,33 @@ func TestTheReferenceAnnouncesAfterOurLastWord(t *testing.T) {
 		})
 	}
 }
+
+// TestARefreshBoundsWhatASilentLoserLeaves: a reference that is the worse of two masters and hears us first gives way without a frame. Then
+// only a refresh brings the hosts back that followed it.
+func TestARefreshBoundsWhatASilentLoserLeaves(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 3)
+	c := testInstance("VI_1", 51, 150, "10.9.0.100/24")
+	c.Version, c.AdvertInt, c.GARP.Delay, c.GARP.Refresh = 3, 200*time.Millisecond, 0, time.Second
+	l.keepalived(1, conf(100, "version 3\n advert_int 0.2\n garp_master_delay 0\n virtual_ipaddress { 10.9.0.100/24 }"))
+	b := l.start(2, &Config{Instances: []*InstanceConfig{c}}, Options{})
+	l.in(3, "sysctl -qw net.ipv4.neigh.eth0.locktime=0")
+	mac := func(i int) string { return strings.TrimSpace(l.in(i, "cat /sys/class/net/eth0/address")) }
+	theirs, mine := mac(1), mac(2)
+	l.eventually("we are master", 8*time.Second, func() bool { return b.state("VI_1") == Master && l.has(2, "10.9.0.100") && !l.has(1, "10.9.0.100") })
+	for round := range 4 {
+		l.run("ip link set %s nomaster", l.port(2))
+		l.eventually("two masters", 4*time.Second, func() bool { return l.has(1, "10.9.0.100") && l.has(2, "10.9.0.100") })
+		l.run("ip -n %s neigh replace 10.9.0.100 lladdr %s dev eth0 nud reachable", l.ns(3), theirs)
+		time.Sleep(rand.N(200 * time.Millisecond))
+		l.run("ip link set %s master %s", l.port(2), l.bridge())
+		l.eventually("one master", 4*time.Second, func() bool { return !l.has(1, "10.9.0.100") })
+		l.eventually(fmt.Sprintf("the host follows in round %d", round), 2*time.Second, func() bool {
+			out, _ := l.try("ip -n %s neigh show 10.9.0.100 dev eth0", l.ns(3))
+			return strings.Contains(out, mine)
+		})
+		if b.state("VI_1") != Master {
+			t.Fatal("the better one gave way")
+		}
+	}
+}
