@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,8 +36,10 @@ type target struct {
 	cfg    Connect
 	family int
 	to     unix.Sockaddr
-	from   unix.Sockaddr // nil: any
-	far    uint8         // so many connects are not looked after at once
+	from   unix.Sockaddr         // nil: any
+	far    uint8                 // so many connects are not looked after at once
+	raw    unix.RawSockaddrInet6 // to, as the kernel has it, of either family
+	rawLen uint32
 }
 
 func newTarget(c Connect) (*target, error) {
@@ -51,6 +54,7 @@ func newTarget(c Connect) (*target, error) {
 	if t.to, err = sockaddr(c.Addr.Addr(), c.Addr.Port(), t.family); err != nil {
 		return nil, err
 	}
+	t.setRaw()
 	if c.BindAddr.IsValid() || c.BindPort != 0 {
 		from := c.BindAddr
 		if !from.IsValid() {
@@ -87,6 +91,22 @@ func sockaddr(a netip.Addr, port uint16, family int) (unix.Sockaddr, error) {
 		}
 	}
 	return sa, nil
+}
+
+// setRaw keeps the destination in the kernel's form.
+func (t *target) setRaw() {
+	switch sa := t.to.(type) {
+	case *unix.SockaddrInet4:
+		raw := (*unix.RawSockaddrInet4)(unsafe.Pointer(&t.raw))
+		raw.Family, raw.Addr = unix.AF_INET, sa.Addr
+		*(*[2]byte)(unsafe.Pointer(&raw.Port)) = [2]byte{byte(sa.Port >> 8), byte(sa.Port)}
+		t.rawLen = unix.SizeofSockaddrInet4
+	case *unix.SockaddrInet6:
+		raw := &t.raw
+		raw.Family, raw.Addr, raw.Scope_id = unix.AF_INET6, sa.Addr, sa.ZoneId
+		*(*[2]byte)(unsafe.Pointer(&raw.Port)) = [2]byte{byte(sa.Port >> 8), byte(sa.Port)}
+		t.rawLen = unix.SizeofSockaddrInet6
+	}
 }
 
 // socket makes a socket of the target's family with its mark, interface and source.
@@ -210,13 +230,19 @@ func dial(t *target, typ int, a *attempt) (*conn, error) {
 			return nil, err
 		}
 		return c, nil
-	case unix.EACCES, unix.EINVAL, unix.EADDRNOTAVAIL, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // EACCES, EINVAL: routes that prohibit or throw away
-		c.close()
-		return nil, &setupError{"connect", err}
 	default:
 		c.close()
-		return nil, err
+		return nil, connectError(err)
 	}
+}
+
+// connectError tells what the kernel refuses to do here from what the server, or the way to it, refuses.
+func connectError(err error) error {
+	switch err {
+	case unix.EACCES, unix.EINVAL, unix.EADDRNOTAVAIL, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // EACCES, EINVAL: routes that prohibit or throw away
+		return &setupError{"connect", err}
+	}
+	return err
 }
 
 // connectDone reports whether the connect has ended and leaves its error in c.err.
