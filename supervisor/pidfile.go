@@ -43,10 +43,12 @@ func lockPidFile(path string) (*pidFile, error) {
 			return nil, fmt.Errorf("lock pid file %s: %w", path, err)
 		}
 		// Its last owner may have removed it between open and lock: then another round.
-		var here, there unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &here) == nil && unix.Lstat(path, &there) == nil && here.Ino == there.Ino && here.Dev == there.Dev {
+		if p := (&pidFile{path: path, f: f}); p.there() {
 			f.Chmod(0o644)
-			return &pidFile{path, f, here.Size > 0}, nil
+			if st, err := f.Stat(); err == nil {
+				p.left = st.Size() > 0
+			}
+			return p, nil
 		}
 		f.Close()
 	}
@@ -65,13 +67,21 @@ func (p *pidFile) write(pid int) error {
 	return nil
 }
 
-// remove deletes the file and gives up the lock.
+// remove deletes the file, unless somebody has put another one in its place, and gives up the lock.
 func (p *pidFile) remove() {
 	if p == nil {
 		return
 	}
-	os.Remove(p.path)
+	if p.there() {
+		os.Remove(p.path)
+	}
 	p.f.Close()
+}
+
+// there reports whether the path still leads to the file that is locked.
+func (p *pidFile) there() bool {
+	var here, there unix.Stat_t
+	return unix.Fstat(int(p.f.Fd()), &here) == nil && unix.Lstat(p.path, &there) == nil && here.Ino == there.Ino && here.Dev == there.Dev
 }
 
 // pidPaths are the four pid files.

@@ -34,7 +34,7 @@ func newVRRPPart(env *environment) (part, error) {
 	p.states, p.tidier = newStateReports(env.states), time.AfterFunc(time.Hour, debug.FreeOSMemory)
 	p.adopt(env.cfg)
 	p.auto.configure(&env.cfg.Global, &env.cfg.Global.VRRPProcess)
-	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: env.o.ReleaseVIPs || env.start.Killed && alone(env.log),
+	o := vrrp.Options{Late: func(by time.Duration) { go p.auto.late(by) }, Log: env.log, Notify: p.notify, KeepAtStop: env.o.DontReleaseVRRP, Resume: map[string]bool{}, Reclaim: (env.o.ReleaseVIPs || env.start.Killed) && alone(env.log),
 		Sync: &syncControl{log: env.log}, Scripts: env.scripts}
 	if env.start.Resume {
 		for name, state := range env.start.States {
