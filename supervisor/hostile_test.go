@@ -50,7 +50,9 @@ func TestARefusedReloadLeavesTheMasterAlone(t *testing.T) {
 	t.Run("a device", replace(func() error { return syscall.Mknod(conf, syscall.S_IFCHR|0o644, 1<<8|5) })) // /dev/zero
 	t.Run("a link to itself", replace(func() error { return os.Symlink(conf, conf) }))
 	t.Run("a link into nowhere", replace(func() error { return os.Symlink("/nowhere/keepalived.conf", conf) }))
-	t.Run("a file that includes itself", replace(func() error { return os.WriteFile(conf, []byte("include "+conf+"\n"+strings.Replace(owner, "v0", "v9", 1)), 0o644) }))
+	t.Run("a file that includes itself", replace(func() error {
+		return os.WriteFile(conf, []byte("include "+conf+"\n"+strings.Replace(owner, "v0", "v9", 1)), 0o644)
+	}))
 	t.Run("a socket", replace(func() error {
 		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 		if err != nil {
