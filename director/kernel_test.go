@@ -95,7 +95,11 @@ func (o *ours) text() string { o.mu.Lock(); defer o.mu.Unlock(); return o.log.St
 
 func run(t *testing.T, cfg *director.Config, opt director.Options) *ours {
 	t.Helper()
-	plane, err := kernel.Open("")
+	path := ""
+	if cfg.NetNamespace != "" {
+		path = filepath.Join("/run/netns", cfg.NetNamespace)
+	}
+	plane, err := kernel.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,8 @@ func entries(t *testing.T) []string {
 	t.Helper()
 	out := sh(t, `ipvsadm -S -n; ipvsadm -Ln | awk '/^[A-Z][A-Z]/ && !/^IP/ {s=$0; print "list " s; next} /->/ && s {print "list " s " " $2 " " $3 " " $4}'
 ipvsadm -Ln --thresholds | awk '/^[A-Z][A-Z]/ && !/^IP/ {s=$1 " " $2 " " $3} /->/ && s {print "thresholds " s " " $2 " " $3 " " $4}'
-ipvsadm -L --timeout; ipvsadm -Ln --daemon; nft list ruleset`)
+ipvsadm -L --timeout; ipvsadm -Ln --daemon; nft list ruleset
+[ ! -e /run/netns/rlvx ] || ip netns exec rlvx ipvsadm -S -n | sed 's/^/rlvx /'`)
 	var l []string
 	for line := range strings.Lines(out) {
 		line = strings.Join(strings.Fields(line), " ")
@@ -241,10 +242,16 @@ func TestIPVSGlobalSettingsAreTheReferences(t *testing.T) {
 		{"lvs_flush, lvs_flush_on_stop", global("lvs_flush\n lvs_flush_on_stop") + server(1, 1), "", nil, director.Options{}},
 		{"lvs_flush_on_stop VS", global("lvs_flush_on_stop VS") + server(1, 1) + server(2, 1), "", nil, director.Options{}},
 		{"dont-release-ipvs", server(1, 1), "", []string{"-I"}, director.Options{LeaveTable: true}},
+		{"net_namespace_ipvs", "net_namespace_ipvs rlvx\n" + server(1, 1), server(1, 1) + server(2, 3), nil, director.Options{}},
 		{"nftables_ipvs", global("nftables_ipvs kalvs") + marks, "", nil, director.Options{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &stage{t: t, file: filepath.Join(t.TempDir(), "keepalived.conf"), args: c.args}
+			if c.name == "net_namespace_ipvs" {
+				sh(t, "ip netns add rlvx; ip -n rlvx link set lo up")
+				defer sh(t, "ip netns del rlvx")
+				c.second = "net_namespace_ipvs rlvx\n" + c.second
+			}
 			sh(t, "ipvsadm -C; "+foreign)
 			theirs, ref := s.reference(c.first, c.second)
 			sh(t, "ipvsadm -C; ipvsadm --set 900 120 300; "+foreign)

@@ -107,3 +107,38 @@ nft 'add table ip probe; add chain ip probe in { type filter hook input priority
 		t.Fatalf("%v: %s", err, out)
 	}
 }
+
+func TestMarksThatSomebodyDeletedAreNoticedAndSetAgain(t *testing.T) {
+	testneed.Need(t, "root", "netns", "nft", "nft-tool")
+	if inNamespace(t) {
+		return
+	}
+	m := &Marker{}
+	a := netip.MustParseAddr
+	targets := []ipvs.MarkTarget{
+		{Protocol: ipvs.TCP, First: a("fd02::1"), Last: a("fd02::1"), Port: 80, Mark: 1000},
+		{Protocol: ipvs.UDP, First: a("10.2.3.1"), Last: a("10.2.3.1"), Port: 53, Mark: 1001},
+	}
+	want := ""
+	for _, by := range []string{"", "flush ruleset", "delete table ip kalvs", "flush chain ip6 kalvs in"} {
+		if by != "" {
+			if out, err := exec.Command("nft", by).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if ok, err := m.Intact(t.Context()); ok || err != nil {
+				t.Errorf("after %s: intact %v, %v", by, ok, err)
+			}
+		}
+		if err := m.Set(t.Context(), ipvs.MarkTable{Name: "kalvs"}, targets); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := m.Intact(t.Context()); !ok || err != nil {
+			t.Errorf("set again after %q: intact %v, %v", by, ok, err)
+		}
+		if got := listing(t); by == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("after %s\n%s\nwant\n%s", by, got, want)
+		}
+	}
+}
