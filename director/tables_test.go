@@ -2,6 +2,7 @@ package director_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 
 	"releve/director"
 	"releve/internal/testneed"
+	"releve/ipvs"
 	"releve/ipvs/kernel"
 	"releve/ipvs/mark"
 )
@@ -70,41 +72,51 @@ ipvsadm -L --timeout; ipvsadm -Ln --daemon; nft list ruleset
 	return l
 }
 
-// steady waits until what is in the table or around it has changed since before and did not change for a while.
-func steady(t *testing.T, before []string) []string {
+// glance is what is in the table and beside it, cheaply: to see that something goes on.
+func glance(t *testing.T) string {
 	t.Helper()
-	plane, err := kernel.Open("")
+	path := ""
+	if _, err := os.Stat("/run/netns/rlvx"); err == nil {
+		path = "/run/netns/rlvx"
+	}
+	plane, err := kernel.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer plane.Close()
-	look := func() string {
-		table, err := plane.Read(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return table.String()
+	table, err := plane.Read(t.Context())
+	timeouts, err2 := plane.SetTimeouts(t.Context(), ipvs.Timeouts{})
+	daemons, err3 := plane.SyncState(t.Context())
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
 	}
-	last, now := "", look()
-	var all []string
-	for range 20 {
-		for i := 0; i < 40 && now != last; i++ {
-			time.Sleep(300 * time.Millisecond)
-			last, now = now, look()
+	return fmt.Sprint(table, timeouts, daemons)
+}
+
+// steady waits until something has changed since the glance before and nothing did for a while.
+func steady(t *testing.T, before string) []string {
+	t.Helper()
+	last, same := before, 0
+	for range 150 {
+		time.Sleep(200 * time.Millisecond)
+		now := glance(t)
+		switch {
+		case now == before, now != last:
+			same = 0
+		default:
+			same++
 		}
-		was := all
-		all = entries(t)
-		if last, now = now, look(); now == last && slices.Equal(all, was) && !slices.Equal(all, before) {
-			return all
+		if last = now; same == 4 {
+			break
 		}
 	}
-	return all
+	return entries(t)
 }
 
 // reference runs keepalived on both configurations and gives what is there after start, reload (empty without one) and stop, and its log.
 func (s *stage) reference(first, second string) (seen [3][]string, log string) {
 	s.t.Helper()
-	before := entries(s.t)
+	before := glance(s.t)
 	s.write(first)
 	ref := exec.Command("keepalived", append([]string{"-n", "-l", "-D", "-C", "-f", s.file}, s.args...)...)
 	var mu sync.Mutex
@@ -116,9 +128,10 @@ func (s *stage) reference(first, second string) (seen [3][]string, log string) {
 	}
 	seen[0] = steady(s.t, before)
 	if second != "" {
+		before = glance(s.t)
 		s.write(second)
 		_ = ref.Process.Signal(syscall.SIGHUP)
-		seen[1] = steady(s.t, seen[0])
+		seen[1] = steady(s.t, before)
 	}
 	_ = ref.Process.Signal(syscall.SIGTERM)
 	_ = ref.Wait()
@@ -230,27 +243,24 @@ func TestIPVSGlobalSettingsAreTheReferences(t *testing.T) {
 	server := func(host, weight int) string {
 		return fmt.Sprintf("virtual_server 10.2.0.%d 80 {\n protocol TCP\n lb_algo rr\n lb_kind NAT\n real_server 10.1.0.1 80 {\n weight %d\n }\n}\n", host, weight)
 	}
-	global := func(line string) string { return "global_defs {\n " + line + "\n}\n" }
+	set := func(lines ...string) string { return "global_defs {\n " + strings.Join(lines, "\n ") + "\n}\n" }
+	const sync = "lvs_sync_daemon rlvd0 id 9 maxlen 1000 port 9000 ttl 4 group 224.0.0.90"
 	for _, c := range []struct {
 		name, first, second string
 		args                []string
 		opt                 director.Options
 	}{
-		{"lvs_timeouts, lvs_sync_daemon without an instance",
-			global("lvs_timeouts tcp 100 udp 33\n lvs_sync_daemon rlvd0 id 9 maxlen 1000 port 9000 ttl 4 group 224.0.0.90") + server(1, 1),
-			global("lvs_timeouts tcp 200 tcpfin 20\n lvs_sync_daemon rlvd0 id 9 maxlen 1000 port 9000 ttl 4 group 224.0.0.90") + server(1, 2), nil, director.Options{}},
-		{"lvs_flush, lvs_flush_on_stop", global("lvs_flush\n lvs_flush_on_stop") + server(1, 1), "", nil, director.Options{}},
-		{"lvs_flush_on_stop VS", global("lvs_flush_on_stop VS") + server(1, 1) + server(2, 1), "", nil, director.Options{}},
-		{"dont-release-ipvs", server(1, 1), "", []string{"-I"}, director.Options{LeaveTable: true}},
-		{"net_namespace_ipvs", "net_namespace_ipvs rlvx\n" + server(1, 1), server(1, 1) + server(2, 3), nil, director.Options{}},
-		{"nftables_ipvs", global("nftables_ipvs kalvs") + marks, "", nil, director.Options{}},
+		{"lvs_timeouts, lvs_sync_daemon without an instance, lvs_flush_on_stop", set("lvs_timeouts tcp 100 udp 33", sync, "lvs_flush_on_stop") + server(1, 1),
+			set("lvs_timeouts tcp 200 tcpfin 20", sync, "lvs_flush_on_stop") + server(1, 2), nil, director.Options{}},
+		{"lvs_flush, dont-release-ipvs", set("lvs_flush") + server(1, 1), "", []string{"-I"}, director.Options{LeaveTable: true}},
+		{"lvs_flush_on_stop VS, nftables_ipvs", set("lvs_flush_on_stop VS", "nftables_ipvs kalvs") + server(1, 1) + server(2, 1) + marks, "", nil, director.Options{}},
+		{"net_namespace_ipvs", "net_namespace_ipvs rlvx\n" + server(1, 1), "", nil, director.Options{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &stage{t: t, file: filepath.Join(t.TempDir(), "keepalived.conf"), args: c.args}
 			if c.name == "net_namespace_ipvs" {
 				sh(t, "ip netns add rlvx; ip -n rlvx link set lo up")
 				defer sh(t, "ip netns del rlvx")
-				c.second = "net_namespace_ipvs rlvx\n" + c.second
 			}
 			sh(t, "ipvsadm -C; "+foreign)
 			theirs, ref := s.reference(c.first, c.second)
