@@ -15,6 +15,7 @@ type loaded struct {
 	cfg   *confparse.Config
 	diags confparse.Diagnostics
 	file  *os.File
+	size  int // of file, in bytes
 	err   error
 }
 
@@ -32,6 +33,7 @@ func read(o *Options) *loaded {
 	b, err := l.src.MarshalBinary()
 	if err == nil {
 		l.file, err = memoryFile(b)
+		l.size = len(b)
 	}
 	l.err = err
 	return l

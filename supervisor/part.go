@@ -302,7 +302,6 @@ func (c *childProcess) run(env *environment) int {
 
 // inheritance is a configuration that came from the parent.
 type inheritance struct {
-	src *confparse.Source
 	cfg *confparse.Config
 	err error
 }
@@ -322,21 +321,21 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 		c.conclude(ctx, p, o)
 		return
 	}
+	if st, err := o.file.Stat(); err == nil {
+		hurry(int(st.Size()))
+	}
 	if o.kind == kindRead {
-		c.read.src, c.read.cfg, c.read.err = inherit(o.file)
+		_, c.read.cfg, c.read.err = inherit(o.file)
 		c.readSeq = o.seq
 		o.file.Close()
 		return
 	}
 	if o.seq == 0 || o.seq != c.readSeq {
-		c.read.src, c.read.cfg, c.read.err = inherit(o.file)
+		_, c.read.cfg, c.read.err = inherit(o.file)
 	}
 	o.file.Close()
-	src, cfg, err := c.read.src, c.read.cfg, c.read.err
+	cfg, err := c.read.cfg, c.read.err
 	c.read, c.readSeq = inheritance{}, 0
-	if src != nil {
-		defer giveBack(src.Len())
-	}
 	answer := message{Kind: kindPlanned, Seq: o.seq}
 	var plan *Plan
 	switch {
@@ -362,6 +361,9 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 			defer file.Close()
 		}
 	}
+	if o.kind == kindPlan || err != nil {
+		defer c.tidy()
+	}
 	if err != nil {
 		c.drop()
 		c.tell(message{Kind: kindRefused, Seq: o.seq, Text: err.Error()})
@@ -376,14 +378,17 @@ func (c *childProcess) obey(ctx context.Context, p part, o order) {
 func (c *childProcess) conclude(ctx context.Context, p part, o order) {
 	if o.seq == c.readSeq {
 		c.read, c.readSeq = inheritance{}, 0
+		c.tidy()
 	}
 	if c.ready == nil || c.readySeq != o.seq {
 		return // it was refused, or is given up already
 	}
 	if o.kind == kindAbort {
 		c.drop()
+		c.tidy()
 		return
 	}
+	defer c.tidy()
 	ch := c.ready
 	c.ready = nil
 	if o.taken > 0 {
@@ -395,7 +400,6 @@ func (c *childProcess) conclude(ctx context.Context, p part, o order) {
 		return
 	}
 	c.tell(message{Kind: kindReloaded, Seq: o.seq, Goroutines: runtime.NumGoroutine()})
-	c.tidy()
 }
 
 // drop gives up what was prepared.

@@ -29,11 +29,18 @@ const (
 // smallConfig is the size of a configuration in bytes up to which a process starts on one processor.
 const smallConfig = 64 << 10
 
-// spreadOut lets the process use all processors: at once where there is much to read, else when it has started. What is read then is
-// kept, mostly, so that collecting garbage meanwhile would be work for little.
-func spreadOut(config int) {
+// hurry is for reading a configuration of so many bytes. What is read then is kept, mostly, so that collecting garbage meanwhile would be
+// work for little. It lasts until collect.
+func hurry(config int) {
 	if config > smallConfig {
 		debug.SetGCPercent(400)
+	}
+}
+
+// spreadOut lets the process use all processors: at once where there is much to read, else when it has started.
+func spreadOut(config int) {
+	if config > smallConfig {
+		hurry(config)
 		useProcessors()
 		return
 	}

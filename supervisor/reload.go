@@ -52,6 +52,7 @@ func (p *parent) startReload() {
 	p.reloads++
 	seq := p.reloads
 	p.announce(seq, l)
+	hurry(l.size)
 	l.check()
 	done()
 	if g := &l.cfg.Global; g.ReloadCheckConfig && g.ReloadCheckLog != "" {
@@ -314,7 +315,10 @@ func (p *parent) settle() {
 func (p *parent) endReload(why string) {
 	var plan *Plan
 	var changes []string
-	defer giveBack(p.cur.src.Len())
+	defer func() {
+		collect(partParent)
+		giveBack(p.cur.src.Len())
+	}()
 	if r := p.reloading; r != nil && why == "" {
 		plan, changes = r.plan, r.plan.Summary()
 	}
