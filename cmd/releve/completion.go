@@ -23,7 +23,7 @@ _releve() {
 	else
 		case $first:$second:$prev: in
 		lab:*:lab:*) words='list show run shell down dhcp-probe' ;;
-		lab:run:run:* | lab:show:show:*) words=$("$1" lab list 2>/dev/null | sed -n '/^running:/!s/ .*//p') ;;
+		lab:run:run:* | lab:run:--on:* | lab:show:show:*) words=$("$1" lab list 2>/dev/null | sed -n '/^running:/!s/ .*//p') ;;
 		lab:down:*:* | lab:shell:shell:* | capture:*:--lab:*) words=$("$1" lab list 2>/dev/null | sed -n 's/^running: \([^ ]*\) .*/\1/p') ;;
 		lab:shell:*:*)
 			if [ "$COMP_CWORD" = 4 ]; then

@@ -52,6 +52,7 @@ Options of run:
       --vm             run it in the virtual machine of the tests, which has IPVS (from the folder of the sources)
       --seed N         chaos: draw the faults from this number; without it one is made up and printed
       --duration TIME  chaos: how long faults are dealt out, default 60s
+      --on NAME|FILE   chaos: with the hosts of this exercise, default L1; L4 has directors with two floating addresses
       --config DIR     demo: where lb1.conf and lb2.conf are, default: those the program was built with
       --plain          no colour, and in the demo no panel, also on a terminal
       --log            show the log lines of the directors
@@ -65,7 +66,7 @@ Exit status: 0 if everything happened as expected and in time, 1 if not, 2 if th
 var labCommand = subcommand{"lab", "small networks to try, break and watch directors in", labMain}
 
 // labOnly are the options that only some labs have.
-var labOnly = map[string][]string{"pause": {"demo", "exercise"}, "report": {"chaos", "exercise"}, "seed": {"chaos"}, "duration": {"chaos"}, "config": {"demo"}}
+var labOnly = map[string][]string{"pause": {"demo", "exercise"}, "report": {"chaos", "exercise"}, "seed": {"chaos"}, "duration": {"chaos"}, "on": {"chaos"}, "config": {"demo"}}
 
 // labRunning is one `releve lab run`.
 type labRunning struct {
@@ -88,6 +89,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 	f.Uint64Var(&l.seed, "seed", 0, "")
 	f.DurationVar(&l.duration, "duration", time.Minute, "")
 	f.StringVar(&l.as, "as", "", "")
+	f.StringVar(&l.on, "on", "", "")
 	f.BoolVar(&l.inVM, "vm", false, "")
 	f.SetInterspersed(len(args) == 0 || args[0] != "shell")
 	help := f.BoolP("help", "h", false, "")

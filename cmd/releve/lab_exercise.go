@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type exerciseRun struct {
 	name, report, daemon string
 	pause, log, colour   bool
 	patience             float64
-	as                   string
+	as, on               string
 	seed                 uint64
 	duration             time.Duration
 }
@@ -97,7 +98,7 @@ func (e *exerciseRun) run(ctx context.Context, stdout, stderr io.Writer) int {
 	chaos := e.name == "chaos"
 	what := e.name
 	if chaos {
-		what = "L1"
+		what = cmp.Or(e.on, "L1")
 	}
 	sc, err := scenario(what)
 	if err != nil {

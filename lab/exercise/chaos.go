@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"releve/capture"
 )
@@ -56,8 +58,8 @@ func (m *machine) terminate() error {
 }
 
 // Chaos puts up a scenario's topology, starts all its directors, and deals out faults to one after the other, drawn from a seed,
-// while it looks at what must always be true: in what is connected at most one director holds the floating address, and after
-// each healing exactly one does within five seconds and clients are served; after the end nothing is left behind.
+// while it looks at what must always be true: in what is connected at most one director holds a floating address, those of a sync group are
+// on one director, and after each healing all are held within five seconds and clients are served; after the end nothing is left behind.
 func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration time.Duration) error {
 	if o.Patience == 0 {
 		o.Patience = 1
@@ -85,7 +87,7 @@ func Chaos(ctx context.Context, sc *Scenario, o Options, seed uint64, duration t
 	}
 	s.tell("chaos on %s, seed %d, %v", sc.Title, seed, duration)
 	s.sc.Steps, s.step = []*Step{{Title: fmt.Sprintf("Chaos, seed %d, %v", seed, duration)}}, 0
-	sc.Goal, sc.Questions = []string{"Faults in turn, drawn from the seed, while this is watched: among directors that hear each other one holds the address, after each healing one has it within 5 s and the client is served, after the end nothing is left behind."}, nil
+	sc.Goal, sc.Questions = []string{"Faults in turn, drawn from the seed, while this is watched: among directors that hear each other one holds an address, addresses of a sync group are together, after each healing they are held within 5 s and the client is served, after the end nothing is left behind."}, nil
 	c := &chaos{Stage: s, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 	if err := c.prepare(ctx); err != nil {
 		return err
@@ -134,7 +136,8 @@ type chaos struct {
 	*Stage
 	rng       *rand.Rand
 	directors []*machine
-	vip       netip.Addr
+	vips      []netip.Addr    // the floating addresses; clients ask for the first
+	together  bool            // a sync group keeps them on one director
 	away      map[string]bool // hosts that a fault has taken out
 	faults    int
 	violation time.Time
@@ -152,18 +155,23 @@ func (c *chaos) prepare(ctx context.Context) error {
 		if err := c.start(m); err != nil {
 			return err
 		}
-		if c.vip.IsValid() {
-			continue
-		}
-		if _, body, ok := strings.Cut(conf.Text, "virtual_ipaddress {"); ok {
-			p, err := netip.ParsePrefix(strings.Fields(body)[0])
-			if err != nil {
-				return fmt.Errorf("no floating address in the configuration of %s: %w", h.Name, err)
+		c.together = c.together || strings.Contains(conf.Text, "vrrp_sync_group")
+		for rest, more := conf.Text, true; more; {
+			if _, rest, more = strings.Cut(rest, "virtual_ipaddress {"); !more {
+				break
 			}
-			c.vip = p.Addr()
+			word := strings.TrimSpace(rest)
+			word = word[:strings.IndexFunc(word+" ", unicode.IsSpace)]
+			p, err := netip.ParsePrefix(word)
+			if err != nil {
+				return fmt.Errorf("%q in the configuration of %s is not an address with its length", word, h.Name)
+			}
+			if !slices.Contains(c.vips, p.Addr()) {
+				c.vips = append(c.vips, p.Addr())
+			}
 		}
 	}
-	if len(c.directors) < 2 || !c.vip.IsValid() {
+	if len(c.directors) < 2 || len(c.vips) == 0 {
 		return errors.New("chaos wants two directors and a floating address")
 	}
 	if err := c.settled(ctx, 10*time.Second); err != nil {
@@ -171,7 +179,7 @@ func (c *chaos) prepare(ctx context.Context) error {
 	}
 	for _, h := range c.sc.Hosts {
 		if c.sc.Config(h.Name) == nil && len(h.Webs) == 0 {
-			return c.client(c.hosts[h.Name], []string{c.vip.String() + ":80", "every", "50ms", "timeout", "500ms"})
+			return c.client(c.hosts[h.Name], []string{netip.AddrPortFrom(c.vips[0], 80).String(), "every", "50ms", "timeout", "500ms"})
 		}
 	}
 	return errors.New("chaos wants a host that is a client")
@@ -210,28 +218,44 @@ func (c *chaos) storm(ctx context.Context, duration time.Duration) error {
 	return nil
 }
 
-// reachable are the holders of the address that no fault has taken out.
-func (c *chaos) reachable() (out []string) {
+// reachable are the holders of an address that no fault has taken out.
+func (c *chaos) reachable(vip netip.Addr) (out []string) {
 	for _, m := range c.directors {
-		if !c.away[m.Name] && m.Has(c.vip) {
+		if !c.away[m.Name] && m.Has(vip) {
 			out = append(out, m.Name)
 		}
 	}
 	return out
 }
 
-// watch looks for a time whether two that can hear each other hold the address. While they sort out who is master both may hold
-// it for a moment, less than a skew time.
+// wrong says what must not last: that two which hear each other hold an address, or that addresses which belong together are apart.
+func (c *chaos) wrong() string {
+	first := []string(nil)
+	for i, vip := range c.vips {
+		h := c.reachable(vip)
+		if len(h) > 1 {
+			return fmt.Sprintf("%s both hold %s", strings.Join(h, " and "), vip)
+		}
+		if i == 0 {
+			first = h
+		} else if c.together && len(h) == 1 && len(first) == 1 && h[0] != first[0] {
+			return fmt.Sprintf("%s holds %s, but %s holds %s", first[0], c.vips[0], h[0], vip)
+		}
+	}
+	return ""
+}
+
+// watch looks for a time whether something is wrong for longer than it takes to sort out who is master.
 func (c *chaos) watch(ctx context.Context, d time.Duration) error {
-	var both time.Time
+	var since time.Time
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		if h := c.reachable(); len(h) < 2 {
-			both = time.Time{}
-		} else if both.IsZero() {
-			both = time.Now()
-		} else if time.Since(both) > time.Duration(1500*c.o.Patience)*time.Millisecond {
+		if what := c.wrong(); what == "" {
+			since = time.Time{}
+		} else if since.IsZero() {
+			since = time.Now()
+		} else if time.Since(since) > time.Duration(1500*c.o.Patience)*time.Millisecond {
 			c.violation = time.Now()
-			return fmt.Errorf("%w: %s both hold %s for %.1f s", ErrInvariant, strings.Join(h, " and "), c.vip, time.Since(both).Seconds())
+			return fmt.Errorf("%w: for %.1f s %s", ErrInvariant, time.Since(since).Seconds(), what)
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
@@ -240,23 +264,30 @@ func (c *chaos) watch(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// settled waits until exactly one director holds the address and, if there is a client, that it is answered.
+// settled waits until exactly one director holds each address, all of them the same one where they belong together, and, if there is
+// a client, that it is answered.
 func (c *chaos) settled(ctx context.Context, within time.Duration) error {
 	began := time.Now()
 	limit := time.Duration(float64(within) * c.o.Patience)
 	for {
-		h := c.reachable()
+		held := ""
+		ok := c.wrong() == ""
+		for _, vip := range c.vips {
+			h := c.reachable(vip)
+			ok = ok && len(h) == 1
+			held += fmt.Sprintf("%s by %s, ", vip, listOr(h, "nobody"))
+		}
 		served := c.first == nil
 		if !served {
 			_, at := c.first.last()
 			served = at.After(began)
 		}
-		if len(h) == 1 && served {
+		if ok && served {
 			return nil
 		}
 		if time.Since(began) > limit {
 			c.violation = time.Now()
-			return fmt.Errorf("%w: %.0f s after the healing %s is held by %s, served %v", ErrInvariant, limit.Seconds(), c.vip, listOr(h, "nobody"), served)
+			return fmt.Errorf("%w: %.0f s after the healing: %sserved %v", ErrInvariant, limit.Seconds(), held, served)
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
 			return err

@@ -203,8 +203,13 @@ func TestEveryExerciseSeesWhatItExpects(t *testing.T) {
 func TestChaosKeepsItsInvariants(t *testing.T) {
 	testneed.Need(t, "root", "netns", "nft")
 	exe := build(t)
-	out, err := exec.Command(exe, "lab", "run", "chaos", "--as", "test-chaos", "--seed", "42", "--duration", "12s", "--patience", "3").CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("no invariant violated, seed 42")) {
-		t.Errorf("%v\n%s", err, out)
+	for _, on := range []string{"L1", "L4"} {
+		t.Run(on, func(t *testing.T) {
+			t.Parallel()
+			out, err := exec.Command(exe, "lab", "run", "chaos", "--on", on, "--as", "test-chaos-"+on, "--seed", "42", "--duration", "12s", "--patience", "3").CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("no invariant violated, seed 42")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }

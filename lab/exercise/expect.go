@@ -319,7 +319,7 @@ func (s *Stage) syncDaemon(m *machine, want string) (bool, string, bool) {
 	return slices.Contains(states, want) && len(states) == 1, listOr(states, "none"), false
 }
 
-// clean judges whether a stopped director left nothing behind: no address but the host's own, no process.
+// clean judges whether a stopped director left nothing behind: no address but the host's own, no process, no virtual server, no sync daemon.
 func (s *Stage) clean(m *machine) (bool, string, bool) {
 	addrs, err := m.Addrs()
 	if err != nil {
@@ -338,6 +338,30 @@ func (s *Stage) clean(m *machine) (bool, string, bool) {
 	for _, pid := range m.Pids() {
 		comm, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
 		extra = append(extra, strings.TrimSpace(string(comm)))
+	}
+	if m.plane != nil {
+		var t ipvs.Table
+		err := m.Do(func() (err error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			if t, err = m.plane.Read(ctx); err != nil {
+				return err
+			}
+			if k, ok := m.plane.(*kernel.Plane); ok {
+				all, err := k.SyncState(ctx)
+				for _, d := range all {
+					extra = append(extra, "the sync daemon as "+d.Role.String())
+				}
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err.Error(), false
+		}
+		for _, v := range t.Services {
+			extra = append(extra, fmt.Sprintf("the virtual server %s", v.ServiceKey))
+		}
 	}
 	return len(extra) == 0, "left behind: " + listOr(extra, "nothing"), false
 }

@@ -28,13 +28,25 @@ func PageOf(s *Scenario) string {
 	}
 	b.WriteString("\n## Topology\n\n```\n")
 	for _, br := range s.Bridges {
-		fmt.Fprintf(&b, "%s ──┬──\n", br)
+		var ports []string
 		for _, h := range s.Hosts {
 			for _, p := range h.Ports {
 				if p.Bridge == br {
-					fmt.Fprintf(&b, "%s   ├── %-8s %-8s %s\n", strings.Repeat(" ", len([]rune(br))), h.Name, p.Iface, strings.Join(p.Addrs, " "))
+					ports = append(ports, fmt.Sprintf("%-8s %-8s %s", h.Name, p.Iface, strings.Join(p.Addrs, " ")))
 				}
 			}
+		}
+		for i, p := range ports {
+			left, knot := strings.Repeat(" ", len([]rune(br))+3), "├"
+			switch {
+			case len(ports) == 1:
+				left, knot = br+" ──", "─"
+			case i == 0:
+				left, knot = br+" ──", "┬"
+			case i == len(ports)-1:
+				knot = "└"
+			}
+			fmt.Fprintf(&b, "%s%s── %s\n", left, knot, p)
 		}
 	}
 	b.WriteString("```\n\n## Steps\n")
