@@ -27,6 +27,11 @@ func network(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "v0").Run() })
+	// The kernel tells of links that come up at most once a second, all namespaces together: a daemon that starts sooner begins in FAULT.
+	eventually(t, "the link is up", func() bool {
+		out, _ := exec.Command("ip", "-o", "link", "show", "up").Output()
+		return strings.Count(string(out), " state UP ") == 2
+	})
 }
 
 // owner is a configuration that is master from the first moment on.

@@ -108,6 +108,15 @@ func newLAN(t *testing.T, n int) *lan {
 		l.run("ip -n %s link set eth0 up", ns)
 		l.run("ip -n %s addr add 10.9.0.%d/24 dev eth0", ns, i)
 	}
+	// The kernel tells of links that come up at most once a second, all namespaces together: an engine that starts sooner begins in FAULT.
+	l.eventually("the links are up", 4*time.Second, func() bool {
+		for i := 1; i <= n; i++ {
+			if out, _ := l.try("ip -n %s -o link show eth0", l.ns(i)); !strings.Contains(out, " state UP ") {
+				return false
+			}
+		}
+		return true
+	})
 	return l
 }
 
