@@ -280,17 +280,17 @@ func (p *Plan) services(d, u *Director, ops []ipvs.Op) {
 		}
 		delete(before, n.identity())
 		s := ServicePlan{Name: n.vs.Name, Change: "changed"}
-		for _, m := range n.rs {
-			was := o.find(m)
+		for i, m := range n.rs {
+			was := o.index(m, i)
 			switch {
-			case was == nil:
+			case was < 0:
 				s.ServersAdded = append(s.ServersAdded, name(m))
-			case !m.alive && !was.alive:
+			case !m.alive && !o.rs[was].alive:
 				s.KeptDown = append(s.KeptDown, name(m))
 			}
 		}
-		for _, m := range o.rs {
-			if n.find(m) == nil {
+		for i, m := range o.rs {
+			if n.index(m, i) < 0 {
 				s.ServersRemoved = append(s.ServersRemoved, name(m))
 			}
 		}

@@ -2,6 +2,7 @@ package director
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"releve/healthcheck"
@@ -354,21 +355,21 @@ func (p *pool) reload(old *pool) []action {
 		p.sorry = false
 	}
 	var out, gone []action
-	kept := map[*member]bool{}
-	for _, m := range p.rs {
-		o := old.find(m)
+	kept := make([]bool, len(old.rs))
+	for i, m := range p.rs {
+		k := old.index(m, i)
 		m.since = p.now
-		if o == nil {
+		if k < 0 {
 			if p.opt.rsInitNotifies && m.alive {
 				gone = append(gone, p.rsEvent(m, true, ""))
 			}
 			continue
 		}
-		kept[o] = true
-		m.carry(o)
+		kept[k] = true
+		m.carry(old.rs[k])
 	}
-	for _, o := range old.rs {
-		if kept[o] {
+	for k, o := range old.rs {
+		if kept[k] {
 			continue
 		}
 		out = append(out, old.goneLog(o, "Removing"))
@@ -385,18 +386,21 @@ func (p *pool) reload(old *pool) []action {
 	return append(out, p.quorum(false)...)
 }
 
-func (p *pool) find(m *member) *member {
-	for _, o := range p.rs {
-		if o.cfg.Addr == m.cfg.Addr {
-			return o
-		}
+// index is where p has the same server as m, -1 if it has none; guess is where it probably stands.
+func (p *pool) index(m *member, guess int) int {
+	if guess < len(p.rs) && p.rs[guess].cfg.Addr == m.cfg.Addr {
+		return guess
 	}
-	return nil
+	return slices.IndexFunc(p.rs, func(o *member) bool { return o.cfg.Addr == m.cfg.Addr })
 }
 
 // carry takes the verdicts of the same checkers of o. Checkers that are new or changed begin with what the server was.
 func (m *member) carry(o *member) {
 	m.told, m.since = o.told, o.since
+	if len(m.checks)+len(o.checks) == 0 {
+		m.settle()
+		return
+	}
 	used := make([]bool, len(o.checks))
 	match := func(c *checkState, ok func(a, b *healthcheck.Config) bool) bool {
 		for k, oc := range o.checks {

@@ -33,7 +33,7 @@ const smallConfig = 64 << 10
 // work for little. It lasts until collect.
 func hurry(config int) {
 	if config > smallConfig {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(1000) // the first time at 40 MiB
 	}
 }
 
