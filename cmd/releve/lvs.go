@@ -152,15 +152,23 @@ func (o *lvsOptions) ask(stderr io.Writer) {
 }
 
 func openLVS(name, netns string) (ipvs.Plane, error) {
+	nftables := func() (ipvs.Plane, error) {
+		p, err := nft.Open(netns)
+		if err != nil {
+			return nil, err
+		}
+		p.ReadOnly()
+		return p, nil
+	}
 	if name == "nftables" {
-		return nft.Open(netns)
+		return nftables()
 	}
 	k, err := kernel.Open(netns)
 	if err == nil {
 		return k, nil
 	}
 	if name == "auto" && errors.Is(err, kernel.ErrNoIPVS) {
-		return nft.Open(netns)
+		return nftables()
 	}
 	return nil, err
 }

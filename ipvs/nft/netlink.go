@@ -18,9 +18,11 @@ var errChanged = errors.New("the ruleset changed while it was read")
 
 // socket is a NETLINK_NETFILTER socket. It stays in the network namespace of the thread that opened it.
 type socket struct {
-	fd  int
-	seq uint32
-	buf []byte
+	fd int
+	// torn takes a listing that was changed meanwhile each time that it was tried.
+	torn bool
+	seq  uint32
+	buf  []byte
 }
 
 func openSocket() (*socket, error) {
@@ -95,6 +97,9 @@ func (s *socket) dump(typ uint16, family uint8, req []byte, reset func(), each f
 		if err = s.dumpOnce(typ, family, req, each); !errors.Is(err, errChanged) {
 			return err
 		}
+	}
+	if s.torn {
+		return nil
 	}
 	return err
 }

@@ -119,6 +119,10 @@ func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
 	return t, ctx.Err()
 }
 
+// ReadOnly makes Read content with a table that somebody else changes all the time: some of it may be older than the rest. It is for showing
+// the table, nothing should be written on such knowledge.
+func (p *Plane) ReadOnly() { p.sock.torn = true }
+
 func (p *Plane) stats(counter, sets string, k ipvs.ServiceKey, d *ipvs.DestKey) (st ipvs.Stats) {
 	st.Conns = p.counts[counter].packets
 	if accounted(k) {
