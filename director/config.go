@@ -24,7 +24,7 @@ type Config struct {
 	Flush, FlushOnStop, FlushOnStopVS bool
 	// RSInitNotifies runs notify_up for the servers that are in at the start.
 	RSInitNotifies bool
-	// NoCheckerMails is no_checker_emails: mails when a server goes in or out, not for every checker.
+	// NoCheckerMails is no_checker_emails: a checker's mail is sent when the server goes in or out with it, not each time that it changes its mind.
 	NoCheckerMails bool
 	// CheckerLogAll is checker_log_all_failures.
 	CheckerLogAll bool

@@ -251,6 +251,31 @@ func TestDynamicWeights(t *testing.T) {
 	}
 }
 
+func TestWithNoCheckerEmailsAMailIsSentWhenTheServerChangesOnly(t *testing.T) {
+	p := newPool(virtual(1, 0, server(1, 1, false, false), server(2, 1, false)), poolOptions{noCheckerMails: true, rsInitNotifies: true})
+	expect(t, "no mails at the start", p.start(), `
+	= 1:1 2:1
+	RS [10.1.0.1]:tcp:80 [10.2.0.1]:tcp:80 UP (rs_up)
+	RS [10.1.0.2]:tcp:80 [10.2.0.1]:tcp:80 UP (rs_up)
+	> Gained quorum 1+0=1 <= 2 for VS [10.2.0.1]:tcp:80
+	VS [10.2.0.1]:tcp:80 UP (q_up)
+	`)
+	expect(t, "the first of two checkers fails", p.result(0, 0, up(false)), `
+	 mail: TCP CHECK failed on service
+	> Removing service [10.1.0.1]:tcp:80 from VS [10.2.0.1]:tcp:80
+	= 2:1
+	RS [10.1.0.1]:tcp:80 [10.2.0.1]:tcp:80 DOWN (rs_down)
+	`)
+	expect(t, "the second too", p.result(0, 1, up(false)), "")
+	expect(t, "one is good again", p.result(0, 0, up(true)), "")
+	expect(t, "both are", p.result(0, 1, up(true)), `
+	 mail: TCP CHECK succeed on service
+	> Adding service [10.1.0.1]:tcp:80 to VS [10.2.0.1]:tcp:80
+	= 1:1 2:1
+	RS [10.1.0.1]:tcp:80 [10.2.0.1]:tcp:80 UP (rs_up)
+	`)
+}
+
 func TestReloadCarriesStateAndDoesNotFlap(t *testing.T) {
 	conf := func(weight2 int, rs ...*RealServer) *VirtualServer {
 		return virtual(1, 0, append([]*RealServer{server(1, 1, true), server(2, weight2, true)}, rs...)...)

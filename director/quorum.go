@@ -159,7 +159,6 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 	var out []action
 	if was != r.Up {
 		c.changes++
-		out = append(out, p.checkerMail(m, c, r)...)
 	}
 	if r.HasWeight {
 		c.diff, c.absolute = max(-maxWeight, min(r.Weight, maxWeight)), r.Absolute
@@ -173,6 +172,9 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 		}
 	}
 	alive := m.failed == 0
+	if was != r.Up && (alive != m.alive || !p.opt.noCheckerMails) {
+		out = append(out, p.checkerMail(m, c, r)...)
+	}
 	if weighed != m.weight {
 		kind := "active"
 		if !m.alive {
@@ -439,12 +441,6 @@ func (p *pool) rsEvent(m *member, up bool, reason string) action {
 	if up {
 		e.Script = m.cfg.NotifyUp
 	}
-	if p.opt.noCheckerMails && m.cfg.SMTPAlert {
-		e.Mail, e.Body = true, "CHECK failed on service"
-		if up {
-			e.Body = "CHECK succeed on service"
-		}
-	}
 	return action{event: e}
 }
 
@@ -464,7 +460,7 @@ func (p *pool) goneEvent(m *member, why string) action {
 }
 
 func (p *pool) checkerMail(m *member, c *checkState, r healthcheck.Result) []action {
-	if p.opt.noCheckerMails || !m.cfg.SMTPAlert {
+	if !m.cfg.SMTPAlert {
 		return nil
 	}
 	return []action{{event: &Event{Kind: CheckerEvent, VS: p.vs.Name, RS: m.cfg.Name, Up: r.Up, Mail: true, Body: mailBody(c.cfg, r.Up),
