@@ -4,28 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"time"
-	"unicode/utf8"
+	"slices"
+	"strings"
 
-	"github.com/dlclark/regexp2"
+	"releve/healthcheck/pcre"
 )
-
-// matchTime bounds one match, whatever the pattern; a match that takes longer counts as failed.
-const matchTime = 250 * time.Millisecond
 
 // pattern is a compiled regex block.
 type pattern struct {
-	re        *regexp2.Regexp
+	re        *pcre.Pattern
 	from, to  int // offsets in bytes between which a match may start; to 0: no end
 	no        bool
-	utf       bool
 	firstLine bool
 }
 
 var (
-	errNoMatch   = errors.New("regex did not match")
-	errMatch     = errors.New("regex matched, and regex_no_match is set")
-	errSlowMatch = fmt.Errorf("regex match took longer than %s", matchTime)
+	errNoMatch = errors.New("regex did not match")
+	errMatch   = errors.New("regex matched, and regex_no_match is set")
 )
 
 // Err says why the pattern cannot be used, nil if it can.
@@ -35,28 +30,22 @@ func (r *Regex) Err() error {
 }
 
 func compilePattern(r *Regex) (*pattern, error) {
-	t, err := newTranslator(r.Options)
+	re, err := pcre.Compile(r.Pattern, r.Options)
 	if err != nil {
 		return nil, fmt.Errorf("regex %q: %w", r.Pattern, err)
 	}
-	text, err := t.translate(r.Pattern)
-	if err != nil {
-		return nil, fmt.Errorf("regex %q: %w", r.Pattern, err)
-	}
-	re, err := regexp2.Compile(text, t.opts)
-	if err != nil {
-		return nil, fmt.Errorf("regex %q: %w", r.Pattern, err)
-	}
-	re.MatchTimeout = matchTime
-	return &pattern{re: re, from: max(r.MinOffset, 0), to: r.MaxOffset, no: r.NoMatch, utf: t.utf, firstLine: t.firstLine}, nil
+	// The reference matches on a small stack unless it is told otherwise; ours has room for most, and more if more is asked for.
+	re.MaxMemory = max(pcre.DefaultMemory, r.Stack[1])
+	firstLine := slices.ContainsFunc(r.Options, func(o string) bool { return strings.EqualFold(o, "firstline") })
+	return &pattern{re: re, from: max(r.MinOffset, 0), to: r.MaxOffset, no: r.NoMatch, firstLine: firstLine}, nil
 }
 
-// match searches the text: without utf each byte is a character, as PCRE2 has it.
+// match searches the text.
 func (p *pattern) match(text []byte) error {
 	found, err := p.find(text)
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("regex: %w", err)
 	case found && p.no:
 		return errMatch
 	case !found && !p.no:
@@ -78,40 +67,5 @@ func (p *pattern) find(text []byte) (bool, error) {
 			last = min(last, p.from+i)
 		}
 	}
-	runes, start, end := characters(text, p.from, last, p.utf)
-	m, err := p.re.FindRunesMatchStartingAt(runes, start)
-	if err != nil {
-		return false, errSlowMatch
-	}
-	return m != nil && m.Index <= end, nil
-}
-
-// characters turns text into runes, and two offsets in bytes into offsets in runes.
-func characters(text []byte, from, to int, utf bool) ([]rune, int, int) {
-	runes := make([]rune, 0, len(text))
-	if !utf {
-		for _, b := range text {
-			runes = append(runes, rune(b))
-		}
-		return runes, from, to
-	}
-	start, end := -1, -1
-	for i := 0; i < len(text); {
-		if start < 0 && i >= from {
-			start = len(runes)
-		}
-		if i <= to {
-			end = len(runes)
-		}
-		r, n := utf8.DecodeRune(text[i:])
-		runes = append(runes, r)
-		i += n
-	}
-	if start < 0 {
-		start = len(runes)
-	}
-	if to >= len(text) {
-		end = len(runes)
-	}
-	return runes, start, end
+	return p.re.Match(text, p.from, last)
 }

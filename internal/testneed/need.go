@@ -27,6 +27,7 @@ var tools = map[string][2]string{
 	"nginx":      {"nginx", "nginx"},
 	"smtpd":      {"smtpd", "opensmtpd"},
 	"unbound":    {"unbound", "unbound"},
+	"pcre2test":  {"pcre2test", "pcre2-utils"},
 	"chromium":   {"chromium", "chromium"},
 }
 
