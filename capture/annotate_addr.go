@@ -17,12 +17,20 @@ func (a *Annotator) announced(f *Frame, ip netip.Addr, m MAC, n *Note, how strin
 		}
 		r.announced[ip]++
 		count, since := r.announced[ip], f.At.Sub(r.took)
+		last, before := r.heard[announcer{who, ip}]
+		if before || len(r.heard) < maxState {
+			r.heard[announcer{who, ip}] = f.At
+		}
+		burst := before && f.At.Sub(last) < time.Second
 		at := m.String()
 		if id, is := vmac(m); is {
 			at = fmt.Sprintf("the virtual hardware address %s of VRID %d", m, id)
 		}
+		stranger := r.master != who && r.master != "" && r.resigned.IsZero()
 		switch {
-		case r.master != who && r.master != "" && r.resigned.IsZero():
+		case burst && (stranger || since > 3*time.Second):
+			n.say(Routine, "%s announces %s once more.", who, ip)
+		case stranger:
 			n.say(Alarm, "%s announces %s at %s although %s is master of %s: clients will talk to %s.", who, ip, at, r.master, r.label, who)
 		case since > 60*time.Second:
 			n.say(Info, "%s announces %s again (%s): whoever had it elsewhere learns %s.", who, ip, how, at)

@@ -352,7 +352,7 @@ func (a *Annotator) dnsMessage(f *Frame, m *DNS, n *Note) {
 		if len(a.dns) < maxState {
 			a.dns[dnsKey{src, m.ID}] = f.At
 		}
-		n.say(ifElse(a.check(dst, "DNS_CHECK") != nil, Info, Routine), "%s%s asks %s for %s (type %d).", ifElse(a.check(dst, "DNS_CHECK") != nil, "DNS_CHECK: ", ""), n.Src, a.end(dst), m.Name, m.Type)
+		n.say(ifElse(a.check(dst, "DNS_CHECK") != nil, Info, Routine), "%s%s asks %s for %s (%s).", ifElse(a.check(dst, "DNS_CHECK") != nil, "DNS_CHECK: ", ""), n.Src, a.end(dst), m.Name, recordName(m.Type))
 		return
 	}
 	k := dnsKey{dst, m.ID}
@@ -422,4 +422,29 @@ func (a *Annotator) anyCheck(host netip.Addr, kind string) bool {
 		}
 	}
 	return false
+}
+
+// recordName is the name of a DNS record type.
+func recordName(t uint16) string {
+	switch t {
+	case 1:
+		return "A"
+	case 2:
+		return "NS"
+	case 5:
+		return "CNAME"
+	case 6:
+		return "SOA"
+	case 12:
+		return "PTR"
+	case 15:
+		return "MX"
+	case 16:
+		return "TXT"
+	case 28:
+		return "AAAA"
+	case 33:
+		return "SRV"
+	}
+	return fmt.Sprintf("type %d", t)
 }

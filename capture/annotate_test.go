@@ -234,6 +234,31 @@ func (q *quiet) Next() (capture.Packet, error) {
 	return p, nil
 }
 
+// What the winner announces as soon as it hears the other one counts, and the loser is backup.
+func TestAHealingWithAnnouncementsIsNoAlarm(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	frames := []capture.Packet{vrrp(0, "10.0.0.1", 150), vrrp(s, "10.0.0.1", 150), vrrp(1200*ms, "10.0.0.2", 100), garp(1201*ms, 2), garp(1202*ms, 2), vrrp(1203*ms, "10.0.0.1", 150), garp(1204*ms, 1)}
+	for at := 2203 * ms; at < 9*s; at += s {
+		frames = append(frames, vrrp(at, "10.0.0.1", 150))
+	}
+	a := capture.NewAnnotator(capture.Knowledge{Hosts: map[string]string{"10.0.0.1": "a", "10.0.0.2": "b"}})
+	var d capture.Decoder
+	state, all := "", ""
+	for _, p := range frames {
+		n := a.Add(d.Decode(p))
+		all += n.Text + "\n"
+		for _, e := range n.Events {
+			all += e.Text + "\n"
+			if e.Host == "b" {
+				state = e.State
+			}
+		}
+	}
+	if strings.Contains(all, "no gratuitous ARP") || strings.Count(all, "although a is master") != 1 || !strings.Contains(all, "b announces 10.0.0.100 once more") || state != "BACKUP" {
+		t.Errorf("b is %q:\n%s", state, all)
+	}
+}
+
 // A live view must not wait for the next frame to say that one is missing.
 func TestSilenceIsSaidWhileItLasts(t *testing.T) {
 	old := time.Since(time.Unix(1000, 0)) - 10*time.Second

@@ -37,6 +37,14 @@ type router struct {
 	// took is when the master took over; announced counts its announcements since, by address.
 	took      time.Time
 	announced map[netip.Addr]int
+	// heard is when each host last announced an address.
+	heard map[announcer]time.Time
+}
+
+// announcer is a host and an address that it says is there.
+type announcer struct {
+	who string
+	ip  netip.Addr
 }
 
 // speaker is a host that sent adverts.
@@ -54,7 +62,7 @@ func (a *Annotator) router(f *Frame, v *VRRP) *router {
 	if r != nil || len(a.routers) >= maxState {
 		return r
 	}
-	r = &router{routerKey: k, label: fmt.Sprintf("VRID %d", v.VRID), others: map[string]*speaker{}, announced: map[netip.Addr]int{}}
+	r = &router{routerKey: k, label: fmt.Sprintf("VRID %d", v.VRID), others: map[string]*speaker{}, announced: map[netip.Addr]int{}, heard: map[announcer]time.Time{}}
 	for _, i := range a.know.Instances {
 		if i.VRID == v.VRID && i.V6 == v.V6 {
 			r.know = append(r.know, i)
@@ -219,6 +227,7 @@ func (a *Annotator) goesOn(f *Frame, v *VRRP, n *Note, r *router, who string, si
 			return
 		}
 		n.say(Change, "%s is the only master of %s again.", who, r.label)
+		n.event(f, r.rival, r.label, "BACKUP")
 		r.healed(a, f)
 	}
 	old := r.others[who]
@@ -314,8 +323,12 @@ func (a *Annotator) becomes(f *Frame, n *Note, r *router, who, old string) {
 func (r *router) healed(a *Annotator, f *Frame) {
 	who, rival, first := r.master, r.rival, r.first
 	r.rival = ""
-	before := r.announced[first]
-	a.expect(f.At.Add(2*time.Second), func() bool { return r.announced[first] > before || r.master != who }, Event{Host: who, Object: r.label,
+	met := f.At // when both were last heard: what the winner announced since then has reached the clients
+	if s := r.others[rival]; s != nil {
+		met = s.at
+	}
+	told := func() bool { return !r.heard[announcer{who, first}].Before(met) }
+	a.expect(f.At.Add(2*time.Second), func() bool { return told() || r.master != who }, Event{Host: who, Object: r.label,
 		Text: fmt.Sprintf("no gratuitous ARP for %s after %s gave way: clients that learnt %s keep talking to it until their entry ages", first, rival, rival)})
 }
 
