@@ -491,5 +491,10 @@ func (s *Stage) explainMiss() {
 		for _, l := range lines[max(0, len(lines)-5):] {
 			s.tell("          %s: %s", h.Name, l)
 		}
+		select {
+		case <-p.Done():
+			s.tell("          %s: its director has ended: %v", h.Name, cmp.Or(p.Err(), errors.New("status 0")))
+		default:
+		}
 	}
 }
