@@ -197,7 +197,7 @@ func tale(t *testing.T, more, path string, argv ...string) (fifo, mails, scripts
 	const first, second, three = "VS [10.2.0.1]:tcp:80", "VS [10.2.0.2]:tcp:80", "RS [10.1.0.3]:tcp:80 [10.2.0.2]:tcp:80"
 	await(first+" UP", 1)
 	await(second+" UP", 1)
-	time.Sleep(2500 * time.Millisecond) // first checks; the second's are suspended
+	time.Sleep(2 * time.Second) // first checks; the second's are suspended
 	web[1].Stop()
 	await(first+" DOWN", 1)
 	check(t, web[1].Start())
@@ -210,7 +210,7 @@ func tale(t *testing.T, more, path string, argv ...string) (fifo, mails, scripts
 	time.Sleep(time.Second)
 	web[3], err = h.Web("10.1.0.3:80", "web")
 	check(t, err)
-	time.Sleep(3 * time.Second) // suspended again: nobody notices
+	time.Sleep(2 * time.Second) // suspended again: nobody notices
 	if strings.Contains(a.lines(), three+" UP\n"+three) || strings.HasSuffix(a.lines(), three+" UP\n") {
 		t.Errorf("%s: a suspended server came back:\n%s", argv[0], a.lines())
 	}

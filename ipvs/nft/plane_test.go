@@ -275,6 +275,39 @@ func TestSourceHashKeepsAClientAndPersistenceOutlivesMoreServers(t *testing.T) {
 	}
 }
 
+func TestAHashOfAddressAndPortSpreadsTheConnectionsOfOneClient(t *testing.T) {
+	r := newRig(t)
+	all := []ipvs.Dest{rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 1), rs("10.0.2.13:80", 1)}
+	for port, scheduler := range map[int]string{80: "sh", 81: "mh"} {
+		s := vs(fmt.Sprintf("10.0.1.10:%d", port), ipvs.TCP, scheduler, all...)
+		s.Flags = ipvs.SchedFlag2 // sh-port, mh-port
+		r.want(s)
+		got := r.gets(fmt.Sprintf("10.0.1.10:%d", port), 20)
+		if strings.Count(got, got[:1]) == len(got) {
+			t.Errorf("%s with the port sent twenty connections of one client to %s", scheduler, got)
+		}
+	}
+}
+
+// As IPVS: a drained server keeps the clients that persistence has tied to it, and gets no others.
+func TestADrainedServerKeepsItsPersistentClients(t *testing.T) {
+	r := newRig(t)
+	s := vs("10.0.1.10:80", ipvs.TCP, "rr", rs("10.0.2.11:80", 1), rs("10.0.2.12:80", 1))
+	s.Flags, s.Timeout = ipvs.Persistent, 300*time.Second
+	r.want(s)
+	first := r.gets("10.0.1.10:80", 1)
+	s.Dests[int(first[0]-'1')].Weight = 0
+	r.want(s)
+	if got := r.gets("10.0.1.10:80", 4); strings.Count(got, first) != 4 {
+		t.Errorf("the client was on %s, went to %s after that was drained", first, got)
+	}
+	for range 4 { // the director is another client
+		if got, err := r.get(r.director, "10.0.1.10:80", "/"); err != nil || got == "Web "+first {
+			t.Errorf("a new client: %q %v, want the server that is not drained", got, err)
+		}
+	}
+}
+
 func TestASuccessorAdoptsTheTableWithItsCounters(t *testing.T) {
 	r := newRig(t)
 	want := []ipvs.Service{
