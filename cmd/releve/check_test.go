@@ -134,3 +134,38 @@ func TestFmt(t *testing.T) {
 		t.Errorf("help %q", got)
 	}
 }
+
+func TestAConfigurationThatIsNotThereIsNotDumped(t *testing.T) {
+	var out, errs bytes.Buffer
+	if status := run([]string{"releve", "config", "dump", "/nonexistent/x.conf"}, &out, &errs); status != 5 || out.Len() > 0 || !strings.Contains(errs.String(), "no configuration file matches") {
+		t.Errorf("status %d, stdout %q, stderr %q", status, &out, &errs)
+	}
+}
+
+func TestCommandsAreNamedAndGuessed(t *testing.T) {
+	for _, c := range []struct {
+		args        string
+		status      int
+		stdout, say string
+	}{
+		{"help", 0, "Commands:", ""},
+		{"--help", 0, "Commands:", ""},
+		{"help capture", 0, "Usage: releve capture", ""},
+		{"version", 0, "Keepalived v", ""},
+		{"lba", 2, "", `there is no command "lba"; did you mean lab?`},
+		{"help cpature", 2, "", "did you mean capture?"},
+		{"zzz", 2, "", `there is no command "zzz"`},
+		{"reload --help", 0, "Usage: releve reload", ""},
+		{"status --help", 0, "Usage: releve status", ""},
+		{"plan --help", 0, "Usage: releve plan", ""},
+		{"man --help", 0, "Usage: releve man", ""},
+		{"status --nonsense", 2, "", "unknown flag: --nonsense (releve status --help says more)"},
+		{"probe " + writeFile(t, "none.conf", soundConfig), 2, "", "the file has no health checks"},
+	} {
+		var out, errs bytes.Buffer
+		status := run(append([]string{"releve"}, strings.Fields(c.args)...), &out, &errs)
+		if status != c.status || !strings.Contains(out.String(), c.stdout) || !strings.Contains(errs.String(), c.say) || strings.Count(errs.String(), "\n") > 1 {
+			t.Errorf("releve %s: status %d, stdout %.200q, stderr %q", c.args, status, &out, &errs)
+		}
+	}
+}

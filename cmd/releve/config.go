@@ -49,6 +49,9 @@ func runConfig(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintf(stderr, "releve config: %v\n", err)
 		}
 	}
+	if src.Len() == 0 && len(diags) > 0 && len(src.Files()) == 0 {
+		return diags.ExitCode() // there is no file: what would be printed is of nobody
+	}
 	if *format == "json" {
 		err = confparse.DumpJSON(stdout, cfg, *secrets)
 	} else {

@@ -119,7 +119,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 			err = fmt.Errorf("%w; did you mean %s?", err, near)
 		}
 	case len(words) < few[verb] || len(words) > many[verb]:
-		err = fmt.Errorf("releve lab %s", want[verb])
+		err = fmt.Errorf("it should be releve lab %s", want[verb])
 	case verb != "run" && given != "":
 		err = fmt.Errorf("--%s is an option of releve lab run", given)
 	case l.patience <= 0:

@@ -102,6 +102,9 @@ func runProbe(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	switch {
+	case seen == 0 && flags.NArg() == 1:
+		fmt.Fprintln(stderr, "releve probe: the file has no health checks")
+		return 2
 	case seen == 0:
 		fmt.Fprintln(stderr, "releve probe: no health check of that name in the file")
 		return 2
