@@ -1,0 +1,46 @@
+package supervisor_test
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"releve/internal/testneed"
+	"releve/supervisor"
+)
+
+// TestHealthOfTheServersIsAskedOfTheProcessThatChecksThem also while that is killed, and where there is none.
+func TestHealthOfTheServersIsAskedOfTheProcessThatChecksThem(t *testing.T) {
+	testneed.Need(t, "nft")
+	network(t)
+	file := config(t, owner+balanced)
+	d := foreground(t, ours(), file)
+	const pidFile = "/run/keepalived.pid"
+	whole := func() bool {
+		h, err := supervisor.AskHealth(pidFile)
+		return err == nil && len(h.Virtual) == 1 && len(h.Virtual[0].Real) == 2 && h.Virtual[0].QuorumUp && h.Pid == pidIn("/run/checkers.pid") && len(h.Virtual[0].Services) == 1
+	}
+	eventually(t, "the health of both servers is told", whole)
+	old := pidIn("/run/checkers.pid")
+	kill(t, old, syscall.SIGSTOP)
+	answered := make(chan error, 1)
+	go func() { _, err := supervisor.AskHealth(pidFile); answered <- err }()
+	kill(t, old, syscall.SIGKILL)
+	if err := <-answered; err != nil && !strings.Contains(err.Error(), "died") && !strings.Contains(err.Error(), "not ready") {
+		t.Errorf("while the process died: %v", err)
+	}
+	eventually(t, "the new process tells it", func() bool { return pidIn("/run/checkers.pid") != old && whole() })
+	if err := os.WriteFile(file, []byte(owner), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, d.pid(), syscall.SIGHUP)
+	eventually(t, "without virtual servers it says so", func() bool {
+		_, err := supervisor.AskHealth(pidFile)
+		return err != nil && err.Error() == "no virtual servers are configured"
+	})
+	d.stop()
+	if _, err := supervisor.AskHealth(pidFile); err == nil {
+		t.Error("an answer of no daemon")
+	}
+}
