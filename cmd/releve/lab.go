@@ -202,13 +202,14 @@ func (l *labRunning) start(args []string, kind string, stdout, stderr io.Writer)
 
 // demo runs the demo, which is what make demo shows.
 func (l *labRunning) demo(ctx context.Context, stdout, stderr io.Writer) int {
-	held, err := register(cmp.Or(l.as, "demo"))
+	name := cmp.Or(l.as, "demo")
+	held, err := register(name)
 	if err != nil {
 		fmt.Fprintf(stderr, "releve lab: %v\n", err)
 		return 2
 	}
 	defer held.release()
-	o := demo.Options{Binary: l.daemon, Config: fs.FS(demofiles.Files), Out: stdout, Log: l.log, Patience: l.patience, Built: held.built}
+	o := demo.Options{Name: name, Binary: l.daemon, Config: fs.FS(demofiles.Files), Out: stdout, Log: l.log, Patience: l.patience, Built: held.built}
 	if l.config != "" {
 		o.Config = os.DirFS(l.config)
 	}

@@ -17,6 +17,8 @@ import (
 
 // Options of Run.
 type Options struct {
+	// Name is what the run is registered as, for the hint how to enter its hosts; empty is demo.
+	Name string
 	// Binary is the program to run as the director, called by the name keepalived.
 	Binary string
 	// Config holds lb1.conf and lb2.conf.
@@ -82,6 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if n := lab.Sweep(); n > 0 {
 		fmt.Fprintf(o.Out, "ended %d processes that an earlier demo had left behind\n", n)
 	}
+	o.Name = cmp.Or(o.Name, "demo")
 	d := &demo{o: o, ctx: ctx, start: time.Now()}
 	d.view = newView(o.Out, o.Terminal, o.Width, d.start)
 	if o.Input != nil {

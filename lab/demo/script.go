@@ -424,9 +424,7 @@ func (d *demo) command(words []string) error {
 		}
 	default:
 		d.view.line("  status | stop web2 | start web2 | stop lb1 | kill lb1 | start lb1 | off lb1 | on lb1 | log lb1 | cut lb1 enp0s3 | heal lb1 enp0s3 | quit")
-		for _, h := range []*lab.Host{d.client, d.directors[0].Host, d.directors[1].Host} {
-			d.view.line(fmt.Sprintf("  a shell on %s: nsenter --net=%s", h.Name, h.NetNS()))
-		}
+		d.view.line(fmt.Sprintf("  from another terminal: releve lab shell %s lb1 | releve capture --lab %s", d.o.Name, d.o.Name))
 	}
 	return nil
 }
