@@ -327,6 +327,10 @@ func (d *demo) summary() {
 	}
 	v.line("  data plane: " + d.planeText())
 	v.line("")
+	if len(d.checks) == 0 {
+		v.line("Nothing was looked at.")
+		return
+	}
 	if missed == 0 {
 		v.line(v.paint(green, fmt.Sprintf("All %d expectations were met.", len(d.checks))))
 		return
@@ -424,7 +428,7 @@ func (d *demo) command(words []string) error {
 		}
 	default:
 		d.view.line("  status | stop web2 | start web2 | stop lb1 | kill lb1 | start lb1 | off lb1 | on lb1 | log lb1 | cut lb1 enp0s3 | heal lb1 enp0s3 | quit")
-		d.view.line(fmt.Sprintf("  from another terminal: releve lab shell %s lb1 | releve capture --lab %s", d.o.Name, d.o.Name))
+		d.view.line(fmt.Sprintf("  from another terminal: releve lab shell %s lb1, or releve capture --lab %s", d.o.Name, d.o.Name))
 	}
 	return nil
 }
