@@ -382,6 +382,24 @@ func thousand(weight int) *Config {
 	return c
 }
 
+func TestAReloadThatChangesOneWeightOfTenThousandIsOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, new(memory.Plane), thousand(1), Options{RepairEvery: -1})
+		if n := len(h.plane.Log()); n != 11000 {
+			t.Errorf("the start made %d writes", n)
+		}
+		if err := h.d.Reload(t.Context(), thousand(7)); err != nil {
+			t.Error(err)
+		}
+		h.writes("the reload", "-e -t 10.3.1.244:80 -r 10.1.0.6:80 -m -w 7")
+		if err := h.d.Reload(t.Context(), thousand(7)); err != nil {
+			t.Error(err)
+		}
+		h.writes("a reload of the same")
+		h.stop()
+	})
+}
+
 func BenchmarkStartAndStop(b *testing.B) {
 	cfg := thousand(1)
 	b.ReportAllocs()

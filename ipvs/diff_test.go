@@ -169,6 +169,20 @@ func big(n, m int) ipvs.Table {
 }
 
 func BenchmarkDiff(b *testing.B) {
+	for _, n := range []int{1000, 2000, 4000, 8000} { // linear: the time for an entry stays the same
+		have, want := big(n, 10), big(n, 10)
+		for i := range have.Services {
+			have.Services[i].Dests[i%10].Weight = 5
+		}
+		b.Run(fmt.Sprintf("%dx10 a weight each", n), func(b *testing.B) {
+			for b.Loop() {
+				if len(ipvs.Diff(have, want)) != n {
+					b.Fatal("wrong difference")
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(11*n), "ns/entry")
+		})
+	}
 	want := big(1000, 10)
 	same := big(1000, 10)
 	slices.Reverse(same.Services)

@@ -98,7 +98,7 @@ func (s *socket) next() uint32 {
 // send writes what has been packed in one system call.
 func (s *socket) send() error {
 	for {
-		err := unix.Sendto(s.fd, s.out.b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		_, err := unix.Write(s.fd, s.out.b) // a netlink socket that is not connected writes to the kernel
 		switch err {
 		case nil:
 			return nil
