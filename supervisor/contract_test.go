@@ -3,9 +3,12 @@ package supervisor_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -247,6 +250,28 @@ func TestPrioritiesAndAffinityOfTheProcessesButNotOfTheirScripts(t *testing.T) {
 	eventually(t, "the script has run", func() bool { return read(filepath.Join(dir, "script")) != "" })
 	if got := read(filepath.Join(dir, "script")); got != "0 0 0\n" {
 		t.Errorf("the script ran with nice value, priority and policy %q", got)
+	}
+}
+
+// Locked memory and the real-time limit are those of the process that asked for them.
+func TestNoSwapAndRealTimeLimitOfAProcess(t *testing.T) {
+	network(t)
+	d := foreground(t, ours(), config(t, "global_defs {\n  vrrp_no_swap\n  vrrp_rt_priority 5\n  vrrp_rlimit_rttime 500000\n}\n"+owner))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	child := strings.TrimSpace(read("/run/vrrp.pid"))
+	locked := func(pid string) bool {
+		return !regexp.MustCompile(`VmLck:\s+0 kB`).MatchString(read("/proc/" + pid + "/status"))
+	}
+	if !locked(child) || locked(strconv.Itoa(d.pid())) {
+		t.Errorf("locked: VRRP %v, parent %v", locked(child), locked(strconv.Itoa(d.pid())))
+	}
+	limit := regexp.MustCompile(`Max realtime timeout +500000 +500000`)
+	if !limit.MatchString(read("/proc/"+child+"/limits")) || limit.MatchString(read(fmt.Sprintf("/proc/%d/limits", d.pid()))) {
+		t.Errorf("limits %s", read("/proc/"+child+"/limits"))
+	}
+	time.Sleep(2500 * time.Millisecond) // memory that is locked cannot be given back after the start: nothing comes of trying
+	if !hasVIP() || strings.TrimSpace(read("/run/vrrp.pid")) != child {
+		t.Error("it did not survive")
 	}
 }
 
