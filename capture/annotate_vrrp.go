@@ -159,6 +159,20 @@ func (a *Annotator) vrrp(f *Frame, v *VRRP, n *Note) {
 	if r.master == who {
 		r.at = f.At
 	}
+	if how := v.secured(); r.last == nil && how != "" || r.last != nil && r.last.secured() != how {
+		n.say(Info, "It is %s.", cmp.Or(how, "not authenticated any more"))
+	}
+}
+
+// secured is how an advert is authenticated, empty if it is not.
+func (v *VRRP) secured() string {
+	switch {
+	case v.Signed:
+		return fmt.Sprintf("signed with key %d (auth_hmac)", v.KeyID)
+	case v.Password:
+		return "sent with a password, which everybody on this link can read"
+	}
+	return ""
 }
 
 // oddities are what is wrong with an advert whoever sends it.
