@@ -125,6 +125,11 @@ func (p *interp) httpOf(vs *rawVS, rs *rawRS, ck *rawChecker, name string) *heal
 	}
 	if ck.typ == healthcheck.TypeSSL {
 		c.SSL = p.raw.ssl
+		if c.SSL != nil && p.opt.Lint {
+			if err := c.SSL.Err(); err != nil {
+				p.add(Diagnostic{Pos: ck.pos, Severity: Warning, Code: "ssl-files"}).Message = fmt.Sprintf("%s: %v: the check is never made, and changes nothing", name, err)
+			}
+		}
 	}
 	for _, u := range ck.urls {
 		if !u.path.set() {

@@ -24,6 +24,7 @@ var (
 		{"weight-with-nopreempt", "a weight lowers the priority of a master, but a peer that is configured alike with nopreempt does not take over"},
 		{"timeout-above-interval", "a script or check may hang longer than the time between two runs"},
 		{"regex-invalid", "the regex of a url does not compile"},
+		{"ssl-files", "a file of the SSL block cannot be used"},
 		{"slow-failover", "advert_int makes a failover take half a minute or more"},
 		{"refresh-before-repeat", "gratuitous ARPs are refreshed more often than the second burst comes"},
 	}

@@ -57,6 +57,8 @@ func TestLintOfOneFile(t *testing.T) {
 		"refresh before the second burst":    {pairInstance(100, "  garp_master_refresh 2"), 0o600, []string{"1:refresh-before-repeat"}},
 		"a regex that does not compile": {"virtual_server 10.9.0.1 80 {\n  protocol TCP\n  lvs_sched rr\n  lvs_method NAT\n  real_server 10.8.0.1 80 {\n    HTTP_GET {\n      url {\n        path /\n        regex \"alive (now\"\n      }\n    }\n  }\n}\n",
 			0o600, []string{"7:regex-invalid"}},
+		"an SSL block whose key is not there": {"SSL {\n  key /nonexistent\n}\nvirtual_server 10.9.0.1 80 {\n  protocol TCP\n  lvs_sched rr\n  lvs_method NAT\n  real_server 10.8.0.1 80 {\n    SSL_GET {\n      url {\n        path /\n      }\n    }\n  }\n}\n",
+			0o600, []string{"9:ssl-files"}},
 		"a check that waits longer than its period": {"virtual_server 10.9.0.1 80 {\n  protocol TCP\n  lvs_sched rr\n  lvs_method NAT\n  delay_loop 2\n  real_server 10.8.0.1 80 {\n    TCP_CHECK {\n      connect_timeout 5\n    }\n  }\n}\n",
 			0o600, []string{"1:timeout-above-interval"}},
 	} {

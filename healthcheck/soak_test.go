@@ -1,14 +1,17 @@
 package healthcheck
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,53 +31,7 @@ func TestSoak(t *testing.T) {
 		rounds = n
 	}
 	leakCheck(t)
-	limit := func(c *Config) *Config { c.Timeout = 3 * time.Millisecond; return c }
-	secure := func(p play) *Config {
-		return &Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, p)}, HTTP: &HTTPConfig{URLs: []URL{{}}}}
-	}
-	cert := tlsWith(certificate(t, "x", time.Now().Add(time.Hour), false))
-	page := httpAnswer("200 OK", "hello\n")
-	value := filepath.Join(t.TempDir(), "value")
-	if err := os.WriteFile(value, []byte("7\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	all := []*Config{
-		get(serve(t, say(page)), URL{Digest: Hash([]byte("hello\n"))}),
-		get(serve(t, say(page)), URL{Regex: &Regex{Pattern: "^hel+o$", Options: []string{"multiline"}}}),
-		get(serve(t, say("garbage")), URL{}),
-		get(serve(t, say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")), URL{Digest: Hash(nil)}),
-		get(serve(t, flood("HTTP/1.1 200 OK\r\n", "X: y\r\n")), URL{}),
-		get(serve(t, reset), URL{}),
-		get(serve(t, func(net.Conn, <-chan struct{}) {}), URL{}),
-		get(closedPort(t), URL{}),
-		limit(get(serve(t, patient), URL{})),
-		limit(get(serve(t, then("HTTP/1.1 200 OK\r\n\r\n", patient)), URL{})),
-		limit(get(serve(t, dripper), URL{})),
-		{Type: TypeTCP, Connect: Connect{Addr: serve(t, patient)}},
-		limit(&Config{Type: TypeTCP, Connect: Connect{Addr: fullListener(t)}}),
-		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, dialogue("220 x\r\n", "250 x\r\n", "221\r\n"))}},
-		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, flood("220", "0"))}},
-		limit(&Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, func(c net.Conn, o <-chan struct{}) {
-			_, _ = c.Write([]byte("220 x\r\n250 y\r\n"))
-			patient(c, o)
-		})}}),
-		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { b[2] |= 0x80; return b })}},
-		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { return b[:7] })}},
-		limit(&Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
-		{Type: TypeUDP, Connect: Connect{Addr: closedUDP(t)}, UDP: &UDPConfig{RequireReply: true}},
-		limit(&Config{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
-		{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return make([]byte, 60000) })}},
-		secure(overTLS(cert, say(page))),
-		secure(overTLS(cert, say("HTTP/1.0 503 No\r\n\r\n"))),
-		secure(blurt),
-		secure(func(c net.Conn, _ <-chan struct{}) { _, _ = c.Write([]byte("\x16\x03\x01\xff\xffgarbage")) }),
-		limit(secure(patient)),
-		{Type: TypeFile, File: &FileConfig{Path: value, Weight: 2}},
-		{Type: TypeMisc, Misc: &MiscConfig{Command: script.Command{Args: []string{"/bin/true"}, Timeout: 10 * time.Second}}},
-	}
-	if os.Geteuid() == 0 {
-		all = append(all, &Config{Type: TypePing, Connect: Connect{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
-	}
+	all := everyTemper(t)
 	probers := make([]prober, len(all))
 	for i, cfg := range all {
 		if cfg.Timeout == 0 {
@@ -132,6 +89,110 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// everyTemper is a check of each kind against servers of every temper.
+func everyTemper(t *testing.T) []*Config {
+	t.Helper()
+	limit := func(c *Config) *Config { c.Timeout = 3 * time.Millisecond; return c }
+	secure := func(p play) *Config {
+		return &Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, p)}, HTTP: &HTTPConfig{URLs: []URL{{}}}}
+	}
+	cert := tlsWith(certificate(t, "x", time.Now().Add(time.Hour), false))
+	page := httpAnswer("200 OK", "hello\n")
+	value := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(value, []byte("7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := []*Config{
+		get(serve(t, say(page)), URL{Digest: Hash([]byte("hello\n"))}),
+		get(serve(t, say(page)), URL{Regex: &Regex{Pattern: "^hel+o$", Options: []string{"multiline"}}}),
+		get(serve(t, say("garbage")), URL{}),
+		get(serve(t, say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")), URL{Digest: Hash(nil)}),
+		get(serve(t, flood("HTTP/1.1 200 OK\r\n", "X: y\r\n")), URL{}),
+		get(serve(t, reset), URL{}),
+		get(serve(t, func(net.Conn, <-chan struct{}) {}), URL{}),
+		get(closedPort(t), URL{}),
+		limit(get(serve(t, patient), URL{})),
+		limit(get(serve(t, then("HTTP/1.1 200 OK\r\n\r\n", patient)), URL{})),
+		limit(get(serve(t, dripper), URL{})),
+		{Type: TypeTCP, Connect: Connect{Addr: serve(t, patient)}},
+		limit(&Config{Type: TypeTCP, Connect: Connect{Addr: fullListener(t)}}),
+		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, dialogue("220 x\r\n", "250 x\r\n", "221\r\n"))}},
+		{Type: TypeSMTP, Connect: Connect{Addr: serve(t, flood("220", "0"))}},
+		limit(&Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, func(c net.Conn, o <-chan struct{}) {
+			_, _ = c.Write([]byte("220 x\r\n250 y\r\n"))
+			patient(c, o)
+		})}}),
+		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { b[2] |= 0x80; return b })}},
+		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { return b[:7] })}},
+		limit(&Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
+		{Type: TypeUDP, Connect: Connect{Addr: closedUDP(t)}, UDP: &UDPConfig{RequireReply: true}},
+		limit(&Config{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
+		{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return make([]byte, 60000) })}},
+		secure(overTLS(cert, say(page))),
+		secure(overTLS(cert, say("HTTP/1.0 503 No\r\n\r\n"))),
+		secure(blurt),
+		secure(func(c net.Conn, _ <-chan struct{}) { _, _ = c.Write([]byte("\x16\x03\x01\xff\xffgarbage")) }),
+		limit(secure(patient)),
+		{Type: TypeFile, File: &FileConfig{Path: value, Weight: 2}},
+		{Type: TypeMisc, Misc: &MiscConfig{Command: script.Command{Args: []string{"/bin/true"}, Timeout: 10 * time.Second}}},
+	}
+	if os.Geteuid() == 0 {
+		all = append(all, &Config{Type: TypePing, Connect: Connect{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
+	}
+	return all
+}
+
+// TestSoakOfTheRunner has a Runner make the same attempts, again and again: nobody's verdict changes, and nothing is left behind.
+func TestSoakOfTheRunner(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of attempts take some seconds")
+	}
+	rounds := uint64(100)
+	if n, err := strconv.ParseUint(os.Getenv("RELEVE_SOAK"), 10, 32); err == nil && n > 0 {
+		rounds = n
+	}
+	leakCheck(t)
+	all := everyTemper(t)
+	for i, c := range all {
+		c.ID, c.DelayLoop, c.DelayBeforeRetry = strconv.Itoa(i), time.Millisecond, time.Millisecond
+		if c.Timeout == 0 {
+			c.Timeout = 5 * time.Second
+		}
+	}
+	var changes atomic.Int64
+	r := NewRunner(RunnerOptions{FirstDelay: time.Millisecond, Report: func(r Result) {
+		if !r.First {
+			changes.Add(1)
+			t.Logf("%+v", r)
+		}
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r.Set(ctx, all)
+	until := func(n uint64) {
+		for range 60000 {
+			if !slices.ContainsFunc(r.Snapshot(), func(s Status) bool { return s.Attempts < n && s.Type != TypeFile }) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("%d attempts are not made: %+v", n, r.Snapshot())
+	}
+	until(rounds / 4)
+	before := heap()
+	until(rounds)
+	after := heap()
+	t.Logf("heap %d KiB, then %d KiB", before>>10, after>>10)
+	if n := changes.Load(); n > 0 {
+		t.Errorf("%d verdicts changed", n)
+	}
+	if after > before+1<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+	cancel()
+	r.Wait()
 }
 
 // blurt answers without having been asked.

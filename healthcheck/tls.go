@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -47,14 +48,16 @@ func newTLSClient(h *HTTPConfig) (*tlsClient, error) {
 		ClientSessionCache: &c.sessions,
 	}
 	s := h.SSL
-	if s == nil || s.CertFile == "" && s.KeyFile == "" {
+	if s == nil {
 		return c, nil
 	}
-	cert, err := loadCertificate(s)
+	cert, err := s.load()
 	if err != nil {
 		return nil, err
 	}
-	c.base.Certificates = []tls.Certificate{cert}
+	if cert != nil {
+		c.base.Certificates = []tls.Certificate{*cert}
+	}
 	return c, nil
 }
 
@@ -68,29 +71,58 @@ func cipherSuites() []uint16 {
 		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
 }
 
-func loadCertificate(s *SSLConfig) (tls.Certificate, error) {
-	certPEM, err := os.ReadFile(s.CertFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("SSL certificate: %w", err)
+// load reads the files of an SSL block: all that are named must be good. The certificate is nil if there is none to show, or no key for
+// it: a server that insists on one will say so. The CA verifies nobody, as in the reference.
+func (s *SSLConfig) load() (*tls.Certificate, error) {
+	if s.CAFile != "" {
+		b, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("SSL ca: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(b) {
+			return nil, fmt.Errorf("SSL ca %s: no certificate in it", s.CAFile)
+		}
 	}
 	keyFile := s.KeyFile
 	if keyFile == "" {
 		keyFile = s.CertFile
 	}
+	if keyFile == "" {
+		return nil, nil
+	}
 	keyPEM, err := os.ReadFile(keyFile)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("SSL key: %w", err)
+		return nil, fmt.Errorf("SSL key: %w", err)
 	}
 	if s.Password != "" {
 		if keyPEM, err = decrypt(keyPEM, s.Password); err != nil {
-			return tls.Certificate{}, fmt.Errorf("SSL key %s: %w", keyFile, err)
+			return nil, fmt.Errorf("SSL key %s: %w", keyFile, err)
 		}
+	}
+	if !bytes.Contains(keyPEM, []byte("PRIVATE KEY-----")) {
+		if s.KeyFile == "" { // a certificate alone
+			return nil, nil
+		}
+		return nil, fmt.Errorf("SSL key %s: no key in it", keyFile)
+	}
+	if s.CertFile == "" {
+		return nil, nil
+	}
+	certPEM, err := os.ReadFile(s.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("SSL certificate: %w", err)
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return cert, fmt.Errorf("SSL certificate %s with key %s: %w", s.CertFile, keyFile, err)
+		return nil, fmt.Errorf("SSL certificate %s with key %s: %w", s.CertFile, keyFile, err)
 	}
-	return cert, nil
+	return &cert, nil
+}
+
+// Err says why the files of the block cannot be used, nil if they can.
+func (s *SSLConfig) Err() error {
+	_, err := s.load()
+	return err
 }
 
 // decrypt opens a private key with a password: in PKCS #8 or in the old PEM encryption (RFC 1423).

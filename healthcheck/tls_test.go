@@ -125,6 +125,7 @@ func TestSSLShowsItsCertificate(t *testing.T) {
 	}
 	files := map[string][]byte{"cert": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mine.Certificate[0]}),
 		"key": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der}), "locked": pem.EncodeToMemory(locked)}
+	files["text"] = []byte("nothing of that kind\n")
 	files["both"] = append(append([]byte{}, files["cert"]...), files["key"]...)
 	for n, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, n), b, 0o600); err != nil {
@@ -136,24 +137,35 @@ func TestSSLShowsItsCertificate(t *testing.T) {
 		ssl  SSLConfig
 		want string // of the configuration; empty: good
 	}{
-		"certificate and key":         {SSLConfig{CertFile: "cert", KeyFile: "key"}, ""},
-		"both in one file":            {SSLConfig{CertFile: "both"}, ""},
-		"a key with a password":       {SSLConfig{CertFile: "cert", KeyFile: "locked", Password: "secret"}, ""},
-		"a key with a wrong one":      {SSLConfig{CertFile: "cert", KeyFile: "locked", Password: "wrong"}, "SSL key"},
-		"a password without need":     {SSLConfig{CertFile: "cert", KeyFile: "key", Password: "secret"}, ""},
-		"a file that does not exist":  {SSLConfig{CertFile: "no"}, "SSL certificate"},
-		"a key that is a certificate": {SSLConfig{CertFile: "cert", KeyFile: "cert"}, "SSL certificate"},
+		"certificate and key":                        {SSLConfig{CertFile: "cert", KeyFile: "key"}, ""},
+		"both in one file":                           {SSLConfig{CertFile: "both"}, ""},
+		"a key with a password":                      {SSLConfig{CertFile: "cert", KeyFile: "locked", Password: "secret"}, ""},
+		"a key with a wrong one":                     {SSLConfig{CertFile: "cert", KeyFile: "locked", Password: "wrong"}, "SSL key"},
+		"a password without need":                    {SSLConfig{CertFile: "cert", KeyFile: "key", Password: "secret"}, ""},
+		"and a CA, which verifies nobody":            {SSLConfig{CAFile: "cert", CertFile: "cert", KeyFile: "key"}, ""},
+		"a file that does not exist":                 {SSLConfig{CertFile: "no"}, "SSL key"},
+		"a certificate that does not exist":          {SSLConfig{CertFile: "no", KeyFile: "key"}, "SSL certificate"},
+		"a key that is a certificate":                {SSLConfig{CertFile: "cert", KeyFile: "cert"}, "no key in it"},
+		"a CA that does not exist":                   {SSLConfig{CAFile: "no"}, "SSL ca"},
+		"a CA that is none":                          {SSLConfig{CAFile: "text"}, "no certificate in it"},
+		"a certificate without its key is not shown": {SSLConfig{CertFile: "cert"}, "shown: certificate required"},
+		"nor a key without its certificate":          {SSLConfig{KeyFile: "key"}, "shown: certificate required"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.ssl.CertFile = filepath.Join(dir, c.ssl.CertFile)
-			if c.ssl.KeyFile != "" {
-				c.ssl.KeyFile = filepath.Join(dir, c.ssl.KeyFile)
+			for _, f := range []*string{&c.ssl.CAFile, &c.ssl.CertFile, &c.ssl.KeyFile} {
+				if *f != "" {
+					*f = filepath.Join(dir, *f)
+				}
 			}
 			cfg := ssl(t, server, HTTPConfig{SSL: &c.ssl})
 			_, err := newProber(cfg, &RunnerOptions{})
+			if why, shown := strings.CutPrefix(c.want, "shown: "); shown {
+				verdict(t, check(t, cfg), why)
+				return
+			}
 			if c.want != "" {
-				if err == nil {
-					t.Error("it was taken")
+				if err == nil || !strings.Contains(err.Error(), c.want) || c.ssl.Err() == nil {
+					t.Errorf("got %v, want %q", err, c.want)
 				}
 				return
 			}
