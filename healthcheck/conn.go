@@ -111,7 +111,7 @@ func (t *target) setRaw() {
 
 // socket makes a socket of the target's family with its mark, interface and source.
 func (t *target) socket(typ, proto int) (int, error) {
-	fd, err := unix.Socket(t.family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
+	fd, err := rawSocket(t.family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
 	if err != nil {
 		return -1, &setupError{"socket", err}
 	}
@@ -247,21 +247,20 @@ func connectError(err error) error {
 
 // connectDone reports whether the connect has ended and leaves its error in c.err.
 func (c *conn) connectDone(fd uintptr) bool {
-	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	n, err := unix.Poll(p[:], 0)
+	events, err := rawPoll(int(fd), unix.POLLOUT)
 	switch {
-	case err == unix.EINTR || err == nil && n == 0:
+	case err == unix.EINTR || err == nil && events == 0:
 		return false
 	case err != nil:
 		c.err = err
-	case p[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0:
+	case events&(unix.POLLERR|unix.POLLHUP) != 0:
 		e, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		switch {
 		case err != nil:
 			c.err = err
 		case e != 0:
 			c.err = syscall.Errno(e)
-		case p[0].Revents&unix.POLLHUP != 0:
+		case events&unix.POLLHUP != 0:
 			c.err = unix.ECONNRESET
 		}
 	}

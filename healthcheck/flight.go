@@ -2,9 +2,7 @@ package healthcheck
 
 import (
 	"os"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,33 +63,6 @@ func (p *httpProber) fly(fl *flight, url int) {
 	fl.pg = &p.pages[url]
 	fl.rest = fl.pg.request
 	fl.connect(p.t)
-}
-
-// The system calls of a flight never wait; the scheduler need not know of them.
-
-func rawConnect(fd int, t *target) error {
-	_, _, e := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&t.raw)), uintptr(t.rawLen))
-	return errnoOf(e)
-}
-
-func rawSend(fd int, b []byte) (int, error) {
-	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
-	return int(n), errnoOf(e)
-}
-
-func rawRead(fd int, b []byte) (int, error) {
-	n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-	return int(n), errnoOf(e)
-}
-
-func errnoOf(e syscall.Errno) error {
-	switch e {
-	case 0:
-		return nil
-	case unix.EAGAIN:
-		return unix.EAGAIN // no allocation
-	}
-	return e
 }
 
 func (fl *flight) connect(t *target) {
@@ -295,7 +266,7 @@ func (fl *flight) fail(err error) {
 func (fl *flight) done(out outcome) {
 	c, slots, cfg, begin := fl.c, fl.slots, fl.cfg, fl.begin
 	if fl.fd >= 0 {
-		_ = unix.Close(fl.fd) // for TCP: FIN, as the reference
+		rawClose(fl.fd) // for TCP: FIN, as the reference
 		fl.fd = -1
 	}
 	if fl.x != nil {

@@ -216,7 +216,7 @@ func (l *loop) run() {
 
 // poll fetches what has happened, without waiting.
 func (l *loop) poll() {
-	n, err := unix.EpollWait(l.ep, l.events, 0)
+	n, err := rawEpoll(l.ep, l.events)
 	if err != nil {
 		n = 0
 	}
