@@ -100,9 +100,9 @@ func TestASlowServerInEveryStageOfItsAttemptDelaysNoOther(t *testing.T) {
 			t.Errorf("checker %d of a quick server made %d attempts in 2 s beside %d hanging ones", i, s.Attempts, n*3/4)
 		}
 	}
-	t.Logf("longest time between two attempts: %v", worst)
 	cancel()
 	r.Wait()
+	t.Logf("longest time between two attempts: %v", worst)
 }
 
 // probeFunc is a prober that is a function.
