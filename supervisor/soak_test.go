@@ -195,6 +195,8 @@ func TestBrokenVariantsCostAMasterNothing(t *testing.T) {
 
 // anyConfig is a valid configuration of up to five instances with up to four addresses, groups, scripts, virtual servers and BFD sessions;
 // addrs are those that belong on v0 once every instance is MASTER.
+//
+// Routes and rules in tables of their own are part of it; what is to be seen of them is in addrs as well.
 func anyConfig(r *rand.Rand) (text string, addrs map[string]bool) {
 	var b strings.Builder
 	addrs = map[string]bool{"10.9.0.2/24": true}
@@ -221,7 +223,25 @@ func anyConfig(r *rand.Rand) (text string, addrs map[string]bool) {
 			fmt.Fprintf(&b, "    10.9.%d.%d/24\n", i+1, k+1)
 			addrs[fmt.Sprintf("10.9.%d.%d/24", i+1, k+1)] = true
 		}
-		b.WriteString("  }\n}\n")
+		b.WriteString("  }\n")
+		if r.IntN(2) == 0 {
+			b.WriteString("  virtual_routes {\n")
+			for _, k := range r.Perm(3)[:1+r.IntN(3)] {
+				metric := 10 + r.IntN(2)
+				fmt.Fprintf(&b, "    10.7%d.%d.0/24 dev v0 table 77 metric %d\n", i, k, metric)
+				addrs[fmt.Sprintf("route 10.7%d.%d.0/24 metric %d", i, k, metric)] = true
+			}
+			b.WriteString("  }\n")
+		}
+		if r.IntN(2) == 0 {
+			b.WriteString("  virtual_rules {\n")
+			for _, k := range r.Perm(3)[:1+r.IntN(3)] {
+				fmt.Fprintf(&b, "    from 10.7%d.%d.0/24 table 77 priority %d\n", i, k, 20000+10*i+k)
+				addrs[fmt.Sprintf("rule %d", 20000+10*i+k)] = true
+			}
+			b.WriteString("  }\n")
+		}
+		b.WriteString("}\n")
 	}
 	if len(list) > 1 && r.IntN(5) == 0 {
 		fmt.Fprintf(&b, "vrrp_sync_group G {\n  group {\n    VI_%d\n    VI_%d\n  }\n}\n", list[0], list[1])
@@ -240,14 +260,44 @@ func anyConfig(r *rand.Rand) (text string, addrs map[string]bool) {
 	return b.String(), addrs
 }
 
-// addresses are those on v0.
+// addresses are those on v0, and the routes and rules of anyConfig.
 func addresses() map[string]bool {
 	out, _ := exec.Command("ip", "-o", "-4", "addr", "show", "dev", "v0").Output()
 	have := map[string]bool{}
 	for line := range strings.Lines(string(out)) {
 		have[strings.Fields(line)[3]] = true
 	}
+	out, _ = exec.Command("ip", "-4", "route", "show", "table", "77").Output()
+	for line := range strings.Lines(string(out)) {
+		_, metric, _ := strings.Cut(line, " metric ")
+		have["route "+strings.Fields(line)[0]+" metric "+strings.Fields(metric + " none")[0]] = true
+	}
+	out, _ = exec.Command("ip", "-4", "rule").Output()
+	for line := range strings.Lines(string(out)) {
+		if number, rest, _ := strings.Cut(line, ":"); strings.Contains(rest, "lookup 77") {
+			have["rule "+number] = true
+		}
+	}
 	return have
+}
+
+// routed counts what happened to routes and rules of table 77 by the words of `ip monitor`.
+func routed(text string) map[string]int {
+	n := map[string]int{}
+	for line := range strings.Lines(text) {
+		verb, kind := "add", "route"
+		if strings.HasPrefix(line, "Deleted ") {
+			verb, line = "remove", strings.TrimPrefix(line, "Deleted ")
+		}
+		switch {
+		case strings.Contains(line, "lookup 77"):
+			kind = "rule"
+		case !strings.Contains(line, "table 77"):
+			continue
+		}
+		n[verb+" "+kind]++
+	}
+	return n
 }
 
 // table is what the data plane holds, a line an entry, sorted.
@@ -338,6 +388,13 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 	d := foreground(t, ours(), conf, "--all")
 	eventually(t, "it is up", d.log.has("Startup complete"))
 	changes := monitor(t)
+	routes := &output{}
+	watch := exec.Command("ip", "-o", "-4", "monitor", "route", "rule")
+	watch.Stdout = routes
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { watch.Process.Kill(); watch.Wait() })
 	r := seeded(t, 2)
 	pids := [2]int{pidIn("/run/vrrp.pid"), pidIn("/run/checkers.pid")}
 	type count struct{ goroutines, files int }
@@ -371,7 +428,7 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 		if status != 0 && status != 1 || a.Plan == nil {
 			t.Fatalf("reload %d: no plan, status %d: %+v\n%s", i, status, a, text)
 		}
-		mark, said := len(changes.String()), len(d.log.String())
+		mark, said, told := len(changes.String()), len(d.log.String()), len(routes.String())
 		status, b := askFor(t, "reload")
 		if status != 0 {
 			t.Fatalf("reload %d: %d %+v\n%s", i, status, b, text)
@@ -381,7 +438,11 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 		}
 		if a.Plan.VRRP != nil { // all of them are address owners or start when their script has run, soon after
 			var planned []string
+			plannedRoutes := map[string]int{}
 			for _, w := range a.Plan.VRRP.Writes {
+				if f := strings.Fields(w.String()); len(f) > 1 && (f[1] == "route" || f[1] == "rule") {
+					plannedRoutes[f[0]+" "+f[1]]++
+				}
 				if strings.HasPrefix(w.What, "address ") {
 					planned = append(planned, w.String())
 				}
@@ -391,6 +452,9 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 				later = later || in.To == "BACKUP"
 			}
 			agree := func() bool {
+				if got := routed(routes.String()[told:]); !later && !maps.Equal(got, plannedRoutes) {
+					return false
+				}
 				got := moved(changes.String()[mark:])
 				return slices.Equal(got, planned) || later && len(got) >= len(planned) && slices.Equal(got[:len(planned)], planned)
 			}
@@ -400,7 +464,7 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 					break
 				}
 				if time.Now().After(end) {
-					t.Fatalf("reload %d wrote\n%q\nplanned was\n%q\n%s", i, moved(changes.String()[mark:]), planned, text)
+					t.Fatalf("reload %d wrote\n%q and %v\nplanned was\n%q and %v\n%s\n%s", i, moved(changes.String()[mark:]), routed(routes.String()[told:]), planned, plannedRoutes, routes.String()[told:], text)
 				}
 			}
 		}
@@ -425,7 +489,10 @@ func TestRandomReloadsDoWhatTheirPlansSayAndEndWhereAFreshStartWould(t *testing.
 		}
 	}
 	last := idle()
-	t.Logf("%d reloads, %d on a machine that stood still; goroutines and files %v at a quarter, %v at the end", rounds, disturbed, first, last)
+	t.Logf("%d reloads, %d on a machine that stood still; routes and rules %v; goroutines and files %v at a quarter, %v at the end", rounds, disturbed, routed(routes.String()), first, last)
+	if len(routed(routes.String())) != 4 {
+		t.Errorf("routes and rules have not come and gone: %v", routed(routes.String()))
+	}
 	for name, a := range first {
 		if b := last[name]; b.goroutines > a.goroutines+2 || b.files > a.files+2 {
 			t.Errorf("%s: %d goroutines and %d files, at first %d and %d", name, b.goroutines, b.files, a.goroutines, a.files)
