@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,14 +82,16 @@ func TestHealthIsShownOfARunningDaemonOnNftablesAndIPVS(t *testing.T) {
 	d, err := h.Start(exe, []string{"keepalived", "-n", "-l", "-D", "-f", conf}, nil)
 	check(t, err)
 	show := func(args ...string) string {
-		p, err := h.Start(exe, append([]string{"releve", "lvs"}, args...), nil)
-		check(t, err)
-		select {
-		case <-p.Done():
-		case <-time.After(20 * time.Second):
-			t.Fatalf("releve lvs %q hangs", args)
+		var out bytes.Buffer
+		c := exec.Command(exe, append([]string{"lvs"}, args...)...)
+		c.Args[0], c.Stdout, c.Stderr = "releve", &out, &out
+		check(t, h.Do(c.Start))
+		hung := time.AfterFunc(20*time.Second, func() { _ = c.Process.Kill() })
+		defer hung.Stop()
+		if err := c.Wait(); err != nil {
+			t.Fatalf("releve lvs %q: %v\n%s", args, err, out.String())
 		}
-		return strings.Join(p.Lines(), "\n") + "\n"
+		return out.String()
 	}
 	var out string
 	until(t, "the dead servers are shown as such", func() bool {
