@@ -57,18 +57,19 @@ func run(services, dests, rounds int, daemons []string) error {
 	for _, d := range daemons {
 		fmt.Printf(" %20s", filepath.Base(d))
 	}
-	fmt.Printf(" %10s %10s\n", "ratio", "target")
+	fmt.Printf(" %16s %8s\n", "ratio of both", "target")
 	for _, f := range figures {
 		fmt.Printf("%-40s", f.what)
-		medians := make([]float64, len(daemons))
+		best, medians := make([]float64, len(daemons)), make([]float64, len(daemons))
 		for i, d := range daemons {
 			t := b.times[d+f.what]
 			slices.Sort(t)
-			medians[i] = ms(t[len(t)/2])
-			fmt.Printf(" %9.1f %10.1f", ms(t[0]), medians[i])
+			best[i], medians[i] = ms(t[0]), ms(t[len(t)/2])
+			fmt.Printf(" %9.1f %10.1f", best[i], medians[i])
 		}
 		if len(daemons) > 1 {
-			fmt.Printf(" %10.2f %10s", medians[0]/medians[len(medians)-1], f.target)
+			last := len(daemons) - 1
+			fmt.Printf(" %8.2f %7.2f %8s", best[0]/best[last], medians[0]/medians[last], f.target)
 		}
 		fmt.Println()
 	}
