@@ -209,7 +209,7 @@ func dial(t *target, typ int, a *attempt) (*conn, error) {
 	}
 	c := conns.Get().(*conn)
 	c.fd, c.att, c.timeout, c.limit = fd, a, t.cfg.Timeout, time.Time{}
-	switch err := unix.Connect(fd, t.to); err {
+	switch err := rawConnect(fd, t); err {
 	case nil:
 		return c, nil
 	case unix.EINPROGRESS:
@@ -269,7 +269,7 @@ func (c *conn) connectDone(fd uintptr) bool {
 
 func (c *conn) recv(fd uintptr) bool {
 	for {
-		n, err := unix.Read(int(fd), c.buf)
+		n, err := rawRead(int(fd), c.buf)
 		if err == unix.EINTR {
 			continue
 		}
@@ -280,7 +280,7 @@ func (c *conn) recv(fd uintptr) bool {
 
 func (c *conn) send(fd uintptr) bool {
 	for len(c.buf) > 0 {
-		n, err := unix.SendmsgN(int(fd), c.buf, nil, nil, unix.MSG_NOSIGNAL)
+		n, err := rawSend(int(fd), c.buf)
 		if err == unix.EINTR {
 			continue
 		}
@@ -355,9 +355,8 @@ func (c *conn) receive(p []byte) (int, error) {
 // readable waits until there is something to read, or an error to fetch.
 func (c *conn) readable() error {
 	poll := func(fd uintptr) bool {
-		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p[:], 0)
-		return err != nil && err != unix.EINTR || n > 0
+		events, err := rawPoll(int(fd), unix.POLLIN)
+		return err != nil && err != unix.EINTR || events != 0
 	}
 	if poll(uintptr(c.fd)) {
 		return nil
@@ -405,7 +404,7 @@ func (c *conn) close() {
 	if c.f != nil {
 		_ = c.f.Close()
 	} else if c.fd >= 0 {
-		_ = unix.Close(c.fd)
+		rawClose(c.fd)
 	}
 	c.fd, c.f, c.raw, c.att, c.buf, c.err, c.n = -1, nil, nil, nil, nil, nil, 0
 	conns.Put(c)

@@ -145,21 +145,14 @@ func (x *exchange) run(s stream, request []byte) error {
 		switch {
 		case err == io.EOF || err == io.ErrUnexpectedEOF:
 			return x.end()
+		case err != nil && x.headerDone:
+			return &stageError{fmt.Sprintf("after %d bytes of the body", x.body), err}
+		case err != nil && len(x.head) > 0:
+			return &stageError{fmt.Sprintf("after %d bytes of the header", len(x.head)), err}
 		case err != nil:
-			return x.broke(err)
+			return &stageError{"waiting for an answer", err}
 		}
 	}
-}
-
-// broke says how far the answer had come when the connection broke.
-func (x *exchange) broke(err error) error {
-	switch {
-	case x.headerDone:
-		return &stageError{fmt.Sprintf("after %d bytes of the body", x.body), err}
-	case len(x.head) > 0:
-		return &stageError{fmt.Sprintf("after %d bytes of the header", len(x.head)), err}
-	}
-	return &stageError{"waiting for an answer", err}
 }
 
 // judge compares the answer with what the url wants: status, digest and pattern must all be right.

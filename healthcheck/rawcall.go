@@ -41,12 +41,6 @@ func rawPoll(fd int, events int16) (int16, error) {
 	return p.Revents, errnoOf(e)
 }
 
-// rawEpoll fetches what has happened.
-func rawEpoll(ep int, events []unix.EpollEvent) (int, error) {
-	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
-	return int(n), errnoOf(e)
-}
-
 // rawClose closes a socket without SO_LINGER, which the kernel does behind our back.
 func rawClose(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 

@@ -48,7 +48,6 @@ type Runner struct {
 	files    *fileWatch      // nil until there is a FILE_CHECK
 	release  func() bool     // forgets the context of the last Set
 	epoch    time.Time       // where the grid of attempts begins
-	loop     *loop           // makes the attempts that are mere system calls; nil until there is such a checker
 }
 
 // NewRunner makes a runner without checkers.
@@ -97,29 +96,13 @@ type checker struct {
 	p         prober
 	rule      rule
 	st        Status
-	timer     alarm         // fires attempt; nil for BFD_CHECK
+	timer     *time.Timer   // fires attempt; nil for BFD_CHECK
 	due       time.Time     // when the next attempt is meant to be, before it is put on the grid
-	began     time.Time     // when the present, or the last one, began
-	late      time.Duration // how much later than due that was
+	late      time.Duration // how much later than due the last one began
 	suspended bool
 	watched   bool   // a FILE_CHECK that is told of changes
 	again     bool   // a FILE_CHECK that was told of one while it looked
 	broken    string // why it could not be tried; logged once
-
-	// For an attempt that a loop makes: the loop, how to cancel one, the one under way (the loop's goroutine's), and what the loop's mutex
-	// guards: when it wakes for this checker (0: not), the place in the heap, and that the attempt has begun.
-	loop   *loop
-	cancel func()
-	flight *flight
-	at     int64
-	place  int
-	fired  bool
-}
-
-// alarm is what a checker needs of a time.Timer.
-type alarm interface {
-	Stop() bool
-	Reset(time.Duration) bool
 }
 
 // Set makes the checkers run that cfgs names. The first Set is the start of the daemon, later ones are reloads: a checker whose target
@@ -210,24 +193,7 @@ func (r *Runner) newChecker(cfg *Config, starting bool) *checker {
 		p = brokenProber{err}
 	}
 	c.p = p
-	if f, ok := p.(flyer); ok && f.flies() && r.useLoop() {
-		c.loop, c.timer, c.cancel = r.loop, (*loopTimer)(c), c.cancelFlight
-	}
 	return c
-}
-
-// useLoop makes sure that there is a loop for one checker more. Without one, checkers have goroutines.
-func (r *Runner) useLoop() bool {
-	if r.loop != nil && r.loop.use() {
-		return true
-	}
-	l, err := newLoop(r.epoch)
-	if err != nil {
-		r.o.Log.Debug("checks are made by goroutines: " + err.Error())
-		return false
-	}
-	r.loop = l
-	return l.use()
 }
 
 // brokenProber stands for a checker that cannot work as configured: nothing ever changes, and the status says why.
@@ -326,9 +292,6 @@ func (c *checker) finish() {
 	if c.watched {
 		c.r.unwatch(c.cfg.File.Path, c)
 	}
-	if c.loop != nil {
-		c.loop.leave(c)
-	}
 	c.r.wg.Done()
 }
 
@@ -339,50 +302,10 @@ func (c *checker) attempt() {
 	}
 	slots := *c.r.slots.Load()
 	slots <- struct{}{}
-	cfg, url, ok := c.begin()
-	next := time.Duration(notMade)
-	if ok {
-		begin := c.began
-		next = c.end(cfg, c.p.probe(&c.att, url), begin)
-	}
+	next := c.once()
 	<-slots
-	c.conclude(next)
-}
-
-// begin is the start of an attempt: what to do, and whether it is to be made at all.
-func (c *checker) begin() (cfg *Config, url int, ok bool) {
 	c.att.mu.Lock()
 	defer c.att.mu.Unlock()
-	if c.suspended || c.att.stopped {
-		c.late = 0
-		return c.cfg, 0, false
-	}
-	c.began = time.Now()
-	c.late = c.began.Sub(c.due)
-	return c.cfg, c.rule.url, true
-}
-
-// end takes what an attempt saw and returns the time to the next.
-func (c *checker) end(cfg *Config, out outcome, begin time.Time) time.Duration {
-	end := time.Now()
-	c.att.mu.Lock()
-	defer c.att.mu.Unlock()
-	if c.att.stopped {
-		return 0
-	}
-	return c.settle(cfg, out, begin, end)
-}
-
-// notMade stands for the time to the next attempt if there was no attempt.
-const notMade = -1
-
-// conclude is what follows an attempt: another one, or the end of the checker.
-func (c *checker) conclude(next time.Duration) {
-	c.att.mu.Lock()
-	defer c.att.mu.Unlock()
-	if next == notMade {
-		next = c.rule.delayLoop
-	}
 	switch {
 	case c.att.stopped:
 		c.finish()
@@ -394,6 +317,31 @@ func (c *checker) conclude(next time.Duration) {
 	default:
 		c.arm(max(0, next-c.debt(next)))
 	}
+}
+
+// once makes one attempt and returns the time to the next.
+func (c *checker) once() time.Duration {
+	c.att.mu.Lock()
+	if c.suspended || c.att.stopped {
+		c.late = 0
+		next := c.rule.delayLoop
+		c.att.mu.Unlock()
+		return next
+	}
+	cfg, url := c.cfg, c.rule.url
+	begin := time.Now()
+	c.late = begin.Sub(c.due)
+	c.att.mu.Unlock()
+
+	out := c.p.probe(&c.att, url)
+	end := time.Now()
+
+	c.att.mu.Lock()
+	defer c.att.mu.Unlock()
+	if c.att.stopped {
+		return 0
+	}
+	return c.settle(cfg, out, begin, end)
 }
 
 // settle applies an outcome: state, report, log. It runs with the mutex held.
