@@ -43,6 +43,8 @@ func TestAnInterfaceMayAppearVanishAndComeBack(t *testing.T) {
 	l.eventually("the other instance works", 6*time.Second, func() bool { return a.state("VI_0") == Master })
 	if s := a.snapshot().Instances[1]; s.State != Fault || !slices.Equal(s.Faults, []string{"link eth1 is missing"}) {
 		t.Errorf("state %s, faults %q", s.State, s.Faults)
+	} else if h := s.History; len(h) != 1 || h[0].Cause != "start: link eth1 is missing" || !a.log.has("(VI_1) entering FAULT state (link eth1 is missing)") {
+		t.Errorf("neither history nor log say why: %+v", h)
 	}
 	l.plug(1, "eth1", "10.9.1.1/24")
 	l.eventually("master on the interface that appeared", 8*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.1.100") })

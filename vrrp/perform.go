@@ -3,6 +3,9 @@ package vrrp
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"releve/vrrp/machine"
@@ -142,6 +145,9 @@ func (e *Engine) enter(in *instance, a *machine.Action) {
 	if a.Why == machine.AdvertTimeout {
 		e.detail(in, "Receive advertisement timeout")
 	}
+	if a.Why == machine.Starting && a.State == machine.Fault && len(in.faults) > 0 {
+		e.say(in, "entering FAULT state ("+in.faultText()+")") // nothing else in the log says why, as no event led here
+	}
 	text := "Entering " + a.State.String() + " STATE"
 	if a.Why == machine.Starting && a.State == machine.Backup {
 		text += " (init)"
@@ -158,6 +164,9 @@ func (e *Engine) enter(in *instance, a *machine.Action) {
 func (e *Engine) cause(in *instance, a *machine.Action) string {
 	switch a.Why {
 	case machine.Starting:
+		if a.State == machine.Fault && len(in.faults) > 0 {
+			return "start: " + in.faultText()
+		}
 		return "start"
 	case machine.Resuming:
 		return "resumed as the master that the predecessor was"
@@ -187,14 +196,7 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 
 // faultText lists the reasons for FAULT.
 func (in *instance) faultText() string {
-	text := ""
-	for f := range in.faults {
-		if text != "" {
-			text += ", "
-		}
-		text += f
-	}
-	return text
+	return strings.Join(slices.Sorted(maps.Keys(in.faults)), ", ")
 }
 
 // remark logs what the machine has to say besides changes of state.
