@@ -34,6 +34,7 @@ type Firewall struct {
 	cfg    FirewallConfig
 	ns     int
 	tables map[bool]*firewallTable // by "is IPv6"
+	sets   uint32                  // made so far
 }
 
 // Guarded is an address on an interface.
@@ -239,12 +240,12 @@ func (f *Firewall) vips(c *nftables.Conn, t *firewallTable, v6 bool) error {
 	if v6 {
 		key, src, dst, size = nftables.TypeIP6Addr, 8, 24, 16
 	}
-	t.vips = &nftables.Set{Table: t.table, Name: "vips", KeyType: key}
+	t.vips = &nftables.Set{ID: f.setID(), Table: t.table, Name: "vips", KeyType: key}
 	if err := c.AddSet(t.vips, nil); err != nil {
 		return fmt.Errorf("make nftables set vips: %w", err)
 	}
 	if v6 {
-		t.local = &nftables.Set{Table: t.table, Name: "vips_link_local", Concatenation: true, KeyType: nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeIFIndex)}
+		t.local = &nftables.Set{ID: f.setID(), Table: t.table, Name: "vips_link_local", Concatenation: true, KeyType: nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeIFIndex)}
 		if err := c.AddSet(t.local, nil); err != nil {
 			return fmt.Errorf("make nftables set vips_link_local: %w", err)
 		}
@@ -270,12 +271,18 @@ func (f *Firewall) vips(c *nftables.Conn, t *firewallTable, v6 bool) error {
 	return nil
 }
 
+// setID numbers the sets of this firewall, as a transaction wants them. The library would count for the whole process, without a lock.
+func (f *Firewall) setID() uint32 {
+	f.sets++
+	return f.sets
+}
+
 // groups queues the map and the rule that move group memberships, unless they are there. They come before the others.
 func (f *Firewall) groups(c *nftables.Conn, t *firewallTable, v6 bool) error {
 	if t.vmacMap != nil {
 		return nil
 	}
-	t.vmacMap = &nftables.Set{Table: t.table, Name: "vmac_map", IsMap: true, KeyType: nftables.TypeIFIndex, DataType: nftables.TypeIFIndex, KeyByteOrder: binaryutil.NativeEndian}
+	t.vmacMap = &nftables.Set{ID: f.setID(), Table: t.table, Name: "vmac_map", IsMap: true, KeyType: nftables.TypeIFIndex, DataType: nftables.TypeIFIndex, KeyByteOrder: binaryutil.NativeEndian}
 	if err := c.AddSet(t.vmacMap, nil); err != nil {
 		return fmt.Errorf("make nftables map vmac_map: %w", err)
 	}
@@ -290,7 +297,7 @@ func (f *Firewall) groups(c *nftables.Conn, t *firewallTable, v6 bool) error {
 	to := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
 	if v6 {
 		match, to = icmp(listenerReport, listenerReport), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16}
-		t.vmacSet = &nftables.Set{Table: t.table, Name: "vmac_set", KeyType: nftables.TypeIFIndex, KeyByteOrder: binaryutil.NativeEndian}
+		t.vmacSet = &nftables.Set{ID: f.setID(), Table: t.table, Name: "vmac_set", KeyType: nftables.TypeIFIndex, KeyByteOrder: binaryutil.NativeEndian}
 		if err := c.AddSet(t.vmacSet, nil); err != nil {
 			return fmt.Errorf("make nftables set vmac_set: %w", err)
 		}
