@@ -307,7 +307,6 @@ func trials() map[string]trial {
 		first func(net.Conn)
 	}{
 		"TCP_CHECK":                    {"TCP_CHECK {\n}\n", func(net.Conn) {}},
-		"TCP_CHECK of one that talks":  {"TCP_CHECK {\n}\n", func(c net.Conn) { _, _ = c.Write([]byte("hello\r\n")) }},
 		"HTTP_GET without an answer":   {get(" path /\n"), request},
 		"HTTP_GET with half an answer": {get(" path /\n"), func(c net.Conn) { request(c); _, _ = c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nhel")) }},
 		"HTTP_GET, the server has said": {get(" path /\n"), func(c net.Conn) {
@@ -317,11 +316,13 @@ func trials() map[string]trial {
 		}},
 		"SMTP_CHECK, good":         {"SMTP_CHECK {\n}\n", mails("220 a\r\n", "250 b\r\n", "221 c\r\n")},
 		"SMTP_CHECK, refused":      {"SMTP_CHECK {\n}\n", mails("554 a\r\n")},
-		"SMTP_CHECK without words": {"SMTP_CHECK {\n}\n", func(net.Conn) {}},
+		"SMTP_CHECK without words": {"SMTP_CHECK {\n connect_timeout 1\n}\n", func(net.Conn) {}},
 		"SSL_GET without words":    {"SSL_GET {\n url {\n path /\n }\n}\n", func(net.Conn) {}},
 	} {
 		all["end: "+name] = trial{check: c.check, tcp: always(c.first), ending: true}
 	}
+	// Nobody waits for the words of this one: the connection ends with a reset if they have come by then, for both.
+	all["end: TCP_CHECK of one that talks"] = trial{check: "TCP_CHECK {\n}\n", tcp: always(func(c net.Conn) { _, _ = c.Write([]byte("hello\r\n")) })}
 	// What routers and firewalls say, and what this host knows itself.
 	for _, c := range []string{"UDP_CHECK", "DNS_CHECK", "TCP_CHECK"} {
 		for name, addr := range map[string]string{"port": "10.7.0.1", "host": "10.7.0.2", "prohibited": "10.7.0.3", "an unreachable route": "10.7.0.4",
