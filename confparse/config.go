@@ -82,8 +82,9 @@ type Global struct {
 	TmpConfigDir string
 	// HasReloadFile with an empty ReloadFile: keepalived.reload beside the pid files.
 	HasReloadFile bool
-	// UseSymlinkPaths keeps links in the paths of scripts.
-	UseSymlinkPaths        bool
+	// UseSymlinkPaths keeps links in the paths by which scripts are called.
+	UseSymlinkPaths bool
+	// SetSupplementaryGroups gives scripts the groups that their user is in.
 	SetSupplementaryGroups bool
 
 	LinkbeatUsePolling  bool
@@ -99,6 +100,11 @@ type Global struct {
 
 	// Defaults are for dumps only: what global_defs says to instances and servers is in these already.
 	Defaults Defaults
+}
+
+// Scripts are the defaults for scripts.
+func (g *Global) Scripts() script.Settings {
+	return script.Settings{User: g.ScriptUser, Group: g.ScriptGroup, Security: g.ScriptSecurity, Groups: g.SetSupplementaryGroups, KeepLinks: g.UseSymlinkPaths}
 }
 
 // Defaults are the values of global_defs that instances and virtual servers start from.

@@ -197,7 +197,9 @@ func (p *interp) checkScript(u *scriptUse, quiet bool) bool {
 		p.dropScript(u, "script-user-missing", ExitNone, fmt.Errorf("user or group %s %s does not exist: the script is not run", u.cmd.User, u.cmd.Group))
 		return false
 	}
-	err := p.host.Script(script.Settings{User: g.g.ScriptUser, Group: g.g.ScriptGroup, Security: g.scriptSecurity.or(false)}, u.cmd)
+	settings := g.g.Scripts()
+	settings.Security = g.scriptSecurity.or(false)
+	err := p.host.Script(settings, u.cmd)
 	if err == nil {
 		return true
 	}

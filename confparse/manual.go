@@ -13,7 +13,7 @@ var idle = sync.OnceValue(func() map[string]bool {
 	return set(`enable_dbus dbus_service_name dbus_no_interface_name snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker
 	enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval
 	snmp_name lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force
-	set_supplementary_groups use_symlink_paths tmp_config_directory regex_stack ca debug hashed`)
+	tmp_config_directory regex_stack ca debug hashed`)
 })
 
 func set(words string) map[string]bool {

@@ -25,7 +25,7 @@ type Account struct {
 }
 
 // Account says who would run the command: the command's user, else script_user, else keepalived_script if it exists, else the
-// daemon's own. "user:" or "user:group" ask for the user's supplementary groups as well.
+// daemon's own. "user:" or "user:group" ask for the user's supplementary groups as well, s.Groups does so for all.
 func (s Settings) Account(c *Command) (Account, error) {
 	name, group := s.User, s.Group
 	if c != nil && c.User != "" {
@@ -33,14 +33,14 @@ func (s Settings) Account(c *Command) (Account, error) {
 	}
 	if name == "" {
 		if u, err := user.Lookup(DefaultUser); err == nil {
-			return lookup(u.Uid, "")
+			return lookup(u.Uid, "", s.Groups)
 		}
 		if s.Security {
 			return Account{}, fmt.Errorf("%w: script security is on and neither a user for it, script_user nor the user %s exists", ErrNoAccount, DefaultUser)
 		}
 		return Own(), nil
 	}
-	return lookup(name, group)
+	return lookup(name, group, s.Groups)
 }
 
 // Own is the account of this process.
@@ -48,11 +48,13 @@ func Own() Account {
 	return Account{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Own: true}
 }
 
-func lookup(name, group string) (Account, error) {
-	name, after, all := strings.Cut(name, ":")
-	if all && after != "" && group == "" {
+// lookup finds an account. Its supplementary groups are wanted if all says so or name has a colon.
+func lookup(name, group string, all bool) (Account, error) {
+	name, after, colon := strings.Cut(name, ":")
+	if after != "" && group == "" {
 		group = after
 	}
+	all = all || colon
 	var a Account
 	u, err := user.Lookup(name)
 	switch {
@@ -91,7 +93,7 @@ func lookup(name, group string) (Account, error) {
 			a.Groups = append(a.Groups, number(id))
 		}
 	}
-	a.Own = a.UID == uint32(os.Geteuid()) && a.GID == uint32(os.Getegid()) && len(a.Groups) == 0
+	a.Own = a.UID == uint32(os.Geteuid()) && a.GID == uint32(os.Getegid()) && (len(a.Groups) == 0 || !colon)
 	return a, nil
 }
 

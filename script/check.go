@@ -273,6 +273,11 @@ type Settings struct {
 	// Security is enable_script_security: what runs as root must not be changeable by anybody else, and without a
 	// user named anywhere (and without the user keepalived_script) nothing runs.
 	Security bool
+	// Groups is set_supplementary_groups: scripts of another user get the groups that the user is in.
+	Groups bool
+	// KeepLinks is use_symlink_paths: a script is called by the path as it is written. Without it links in its folder are resolved, the
+	// last name stays, as the reference does: it is what a script sees as $0.
+	KeepLinks bool
 }
 
 // Check resolves a command as it would be run: the program found and executable for its account, and safe if that is root and
@@ -294,5 +299,17 @@ func (s Settings) Check(c *Command) (path string, a Account, err error) {
 	if s.Security && a.UID == 0 {
 		err = CheckPath(path)
 	}
-	return path, a, err
+	return s.called(path), a, err
+}
+
+// called is the path by which a script is called.
+func (s Settings) called(path string) string {
+	if s.KeepLinks {
+		return path
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return path
+	}
+	return filepath.Join(dir, filepath.Base(path))
 }

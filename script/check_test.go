@@ -217,13 +217,17 @@ func TestCheckTellsWhatIsWrongWithACommand(t *testing.T) {
 }
 
 func TestSupplementaryGroupsAreTakenOnlyWhenAskedFor(t *testing.T) {
-	for user, want := range map[string]bool{"root": false, "root:": true} {
-		a, err := (Settings{User: user}).Account(nil)
+	for _, c := range []struct {
+		user   string
+		groups bool
+		want   bool
+	}{{"root", false, false}, {"root:", false, true}, {"root", true, true}, {"nobody", true, true}, {"nobody", false, false}} {
+		a, err := (Settings{User: c.user, Groups: c.groups}).Account(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (len(a.Groups) > 0) != want {
-			t.Errorf("%q: groups %v", user, a.Groups)
+		if (len(a.Groups) > 0) != c.want {
+			t.Errorf("%q, for all %t: groups %v", c.user, c.groups, a.Groups)
 		}
 	}
 }

@@ -89,6 +89,7 @@ func (r *Runner) run(ctx context.Context, c Command, max int, extra []string) (E
 		return Exit{}, nil, err
 	}
 	argv := append(slices.Clone(c.Args), extra...)
+	argv[0] = path // what ps shows, as the reference
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return Exit{}, nil, fmt.Errorf("run script %s: %w", path, err)
@@ -147,7 +148,7 @@ func (r *Runner) resolve(c *Command) (string, Account, error) {
 	if err == nil && settings.Security && a.UID == 0 {
 		err = CheckPath(path)
 	}
-	return path, a, err
+	return settings.called(path), a, err
 }
 
 // unwanted are the variables that a script does not get, as the reference; RELEVE_* are the daemon's own.

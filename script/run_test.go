@@ -349,3 +349,32 @@ func TestWhatAScriptLeavesRunningMayGoOnWriting(t *testing.T) {
 	}
 	t.Error("the child died of its closed output")
 }
+
+func TestAScriptIsCalledByItsFolderNotByLinksToIt(t *testing.T) {
+	real := shell(t, "#!/bin/sh\necho \"$0\"\ntr '\\0' ' ' </proc/$$/cmdline\n")
+	dir := filepath.Dir(real)
+	if err := errors.Join(os.Mkdir(dir+"/d", 0o755), os.Rename(real, dir+"/d/s"), os.Symlink("d", dir+"/l"), os.Symlink("s", dir+"/d/again")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		keep      bool
+		name, out string
+	}{
+		{false, "/l/s", "/d/s"},
+		{false, "/d/again", "/d/again"}, // a link to the script itself stays
+		{false, "/l/again", "/d/again"},
+		{true, "/l/again", "/l/again"},
+	} {
+		got := output(t, NewRunner(Settings{KeepLinks: c.keep}), Command{Args: []string{dir + c.name}})
+		if want := dir + c.out + "\n/bin/sh " + dir + c.out + " "; got != want {
+			t.Errorf("%s called with links kept %t: %q, want %q", c.name, c.keep, got, want)
+		}
+	}
+	copied := dir + "/d/cat"
+	if b, err := os.ReadFile("/bin/cat"); err != nil || os.WriteFile(copied, b, 0o755) != nil {
+		t.Fatal(err)
+	}
+	if got, want := output(t, NewRunner(Settings{}), Command{Args: []string{dir + "/l/cat", "/proc/self/cmdline"}}), copied+"\x00/proc/self/cmdline\x00"; got != want {
+		t.Errorf("a program sees %q, want %q", got, want)
+	}
+}

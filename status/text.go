@@ -17,7 +17,7 @@ type text struct {
 
 func newText(w *bufio.Writer, cfg *confparse.Config) *text {
 	g := &cfg.Global
-	return &text{w: w, accounts: accounts{settings: script.Settings{User: g.ScriptUser, Group: g.ScriptGroup, Security: g.ScriptSecurity}}}
+	return &text{w: w, accounts: accounts{settings: g.Scripts()}}
 }
 
 // accounts remembers whom commands run as: looking that up reads files.

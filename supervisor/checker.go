@@ -154,9 +154,9 @@ func (p *checkerPart) prepare(ctx context.Context, cfg *confparse.Config) (*chan
 		return nil, err
 	}
 	return &change{plan: plan, abort: func() {}, commit: func(ctx context.Context) error {
-		p.env.scripts.Configure(scriptSettings(&cfg.Global)) // new checkers may run at once
+		p.env.scripts.Configure(cfg.Global.Scripts()) // new checkers may run at once
 		if err := p.dir.Reload(ctx, &cfg.LVS); err != nil {
-			p.env.scripts.Configure(scriptSettings(&p.cfg.Load().Global))
+			p.env.scripts.Configure(p.cfg.Load().Global.Scripts())
 			return err
 		}
 		p.runner.SetInFlight(cfg.Global.CheckersInFlight)

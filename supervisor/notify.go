@@ -28,7 +28,7 @@ func notifyConfig(o *Options, cfg *confparse.Config, class notify.Class) notify.
 		}
 		n := notify.Fifo{Path: f.Path, Classes: class}
 		// A fifo belongs to who is named with it, else to the account that scripts run as.
-		if a, err := scriptSettings(g).Account(&script.Command{User: f.User, Group: f.Group}); err == nil && !a.Own {
+		if a, err := g.Scripts().Account(&script.Command{User: f.User, Group: f.Group}); err == nil && !a.Own {
 			n.UID, n.GID, n.Chown = int(a.UID), int(a.GID), true
 		}
 		if owner && !f.Script.IsZero() {

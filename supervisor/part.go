@@ -112,7 +112,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 	inherited.NoSwap = false     // which nobody inherits
 	applyProcess(&inherited, slog.New(slog.DiscardHandler))
 	applyProcess(proc, c.log)
-	env := &environment{o: o, log: c.log, cfg: cfg, start: start, scripts: script.NewRunner(scriptSettings(&cfg.Global)), states: func(states map[string]string) {
+	env := &environment{o: o, log: c.log, cfg: cfg, start: start, scripts: script.NewRunner(cfg.Global.Scripts()), states: func(states map[string]string) {
 		c.tell(message{Kind: kindStates, States: states})
 	}, bfd: func(sessions []bfdState) {
 		c.tell(message{Kind: kindBFD, BFD: sessions})
@@ -474,9 +474,4 @@ func processName(o *Options, g *confparse.Global, what string) string {
 		return o.Name() + "_bfd"
 	}
 	return ""
-}
-
-// scriptSettings are the defaults for scripts of this configuration.
-func scriptSettings(g *confparse.Global) script.Settings {
-	return script.Settings{User: g.ScriptUser, Group: g.ScriptGroup, Security: g.ScriptSecurity}
 }

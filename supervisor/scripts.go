@@ -18,7 +18,7 @@ func (p *parent) runScript(what string, c *script.Command) {
 		cmd.Timeout = scriptTimeout
 	}
 	p.log.Info(fmt.Sprintf("Running %s script %s", what, cmd.Args[0]))
-	exit, err := script.NewRunner(scriptSettings(&p.cur.cfg.Global)).Run(context.Background(), cmd)
+	exit, err := script.NewRunner(p.cur.cfg.Global.Scripts()).Run(context.Background(), cmd)
 	switch {
 	case err != nil:
 		p.log.Error(fmt.Sprintf("%s script: %v", what, err))

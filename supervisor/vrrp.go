@@ -174,10 +174,10 @@ func (p *vrrpPart) prepare(ctx context.Context, cfg *confparse.Config) (*change,
 	}
 	return &change{plan: &Plan{VRRP: ready.Plan}, abort: ready.Abort, commit: func(ctx context.Context) error {
 		old := p.adopt(cfg)
-		p.env.scripts.Configure(scriptSettings(&cfg.Global)) // new scripts may run at once
+		p.env.scripts.Configure(cfg.Global.Scripts()) // new scripts may run at once
 		if err := ready.Commit(ctx); err != nil {
 			p.adopt(old)
-			p.env.scripts.Configure(scriptSettings(&old.Global))
+			p.env.scripts.Configure(old.Global.Scripts())
 			return err
 		}
 		p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)

@@ -81,7 +81,7 @@ func runProbe(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	g := &conf.Global
-	o := healthcheck.RunnerOptions{Scripts: script.NewRunner(script.Settings{User: g.ScriptUser, Group: g.ScriptGroup, Security: g.ScriptSecurity})}
+	o := healthcheck.RunnerOptions{Scripts: script.NewRunner(g.Scripts())}
 	seen, failed := 0, 0
 	for _, v := range conf.LVS.VirtualServers {
 		for _, rs := range v.RealServers {
