@@ -154,6 +154,8 @@ type attempt struct {
 	stopped bool
 	waiting *os.File // what the attempt waits for now
 	onStop  func()   // or how to end it otherwise
+
+	steps *recorder // hears of each step; nil in the daemon
 }
 
 // stop reports whether it was the first.

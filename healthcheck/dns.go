@@ -70,11 +70,19 @@ func (p *dnsProber) probe(a *attempt, _ int) outcome {
 	if _, err := c.Write(q); err != nil {
 		return fail("send question: ", err, &p.t.cfg)
 	}
+	if r := a.steps; r != nil {
+		r.step(true, "ask "+p.t.cfg.Addr.String()+" for "+dnsAsked(q), "sent"+c.from())
+		r.now("wait for an answer")
+	}
 	n, err := c.receive(buf[:])
 	if err != nil {
 		return fail("waiting for an answer: ", err, &p.t.cfg)
 	}
-	if err := dnsAnswer(buf[:n], id); err != nil {
+	err = dnsAnswer(buf[:n], id)
+	if r := a.steps; r != nil {
+		r.judged("answer", dnsSaw(buf[:n]), err)
+	}
+	if err != nil {
 		return outcome{reason: err.Error()}
 	}
 	return outcome{ok: true}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -43,8 +44,10 @@ func Once(ctx context.Context, cfg *Config, o RunnerOptions) (v Verdict, err err
 	if err != nil {
 		return v, err
 	}
-	var a attempt
+	r := &recorder{begin: time.Now()}
+	a := attempt{steps: r}
 	defer context.AfterFunc(ctx, func() { a.stop() })()
+	defer func() { v.Steps = r.steps }()
 	if h, ok := p.(*httpProber); ok {
 		v.OK = true
 		for i := range h.pages {
@@ -54,14 +57,24 @@ func Once(ctx context.Context, cfg *Config, o RunnerOptions) (v Verdict, err err
 		}
 		return v, nil
 	}
-	begin := time.Now()
 	out := p.probe(&a, 0)
-	v.OK, v.Unsure, v.Weight, v.HasWeight, v.Absolute = out.ok, out.unsure, out.weight, out.hasWeight, out.absolute
-	saw := out.reason
-	if saw == "" {
-		saw = map[bool]string{true: "as it should be", false: "failed"}[out.ok]
+	if c, ok := p.(io.Closer); ok {
+		_ = c.Close()
 	}
-	v.Steps = append(v.Steps, Step{whatOnce(cfg), saw, out.ok, time.Since(begin)})
+	v.OK, v.Unsure, v.Weight, v.HasWeight, v.Absolute = out.ok, out.unsure, out.weight, out.hasWeight, out.absolute
+	did := r.doing
+	if did == "" {
+		did = whatOnce(cfg)
+	}
+	switch {
+	case !out.ok && r.failed():
+	case !out.ok && out.reason == "":
+		r.step(false, did, "failed")
+	case !out.ok || out.reason != "":
+		r.step(out.ok, did, out.reason)
+	case len(r.steps) == 0:
+		r.step(true, did, "as it should be")
+	}
 	return v, nil
 }
 
@@ -71,11 +84,11 @@ func whatOnce(cfg *Config) string {
 	case TypeTCP:
 		return fmt.Sprintf("connect to %s", cfg.Addr)
 	case TypeSMTP:
-		return fmt.Sprintf("greet the mail server at %s as %s", cfg.Addr, cfg.SMTP.HeloName)
+		return fmt.Sprintf("connect to the mail server at %s", cfg.Addr)
 	case TypeDNS:
-		return fmt.Sprintf("ask %s for %s", cfg.Addr, cfg.DNS.Name)
+		return fmt.Sprintf("ask %s", cfg.Addr)
 	case TypeUDP:
-		return fmt.Sprintf("send %d bytes to %s", len(cfg.UDP.Payload), cfg.Addr)
+		return fmt.Sprintf("send a datagram to %s", cfg.Addr)
 	case TypePing:
 		return fmt.Sprintf("ping %s", cfg.Addr.Addr())
 	case TypeMisc:
@@ -89,10 +102,8 @@ func whatOnce(cfg *Config) string {
 // once asks for one page, and tells of the connection, of the handshake and of the answer. It says whether the page is good.
 func (p *httpProber) once(a *attempt, url int, v *Verdict) bool {
 	pg := &p.pages[url]
-	begin := time.Now()
 	step := func(ok bool, did, saw string) bool {
-		v.Steps = append(v.Steps, Step{did, saw, ok, time.Since(begin)})
-		begin = time.Now()
+		a.steps.step(ok, did, saw)
 		v.OK = v.OK && ok
 		return ok
 	}
@@ -109,7 +120,7 @@ func (p *httpProber) once(a *attempt, url int, v *Verdict) bool {
 	if p.t.cfg.Timeout > 0 {
 		c.limit = time.Now().Add(patience * p.t.cfg.Timeout)
 	}
-	step(true, did, "accepted")
+	a.steps.connected(c, p.t)
 	var s stream = c
 	if p.ssl != nil {
 		did = "TLS handshake"

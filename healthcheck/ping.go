@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -108,6 +109,14 @@ func (p *pingProber) probe(a *attempt, _ int) outcome {
 		p.Close()
 		return fail("send echo: ", err, &p.t.cfg)
 	}
+	if r := a.steps; r != nil {
+		how := "the kernel's ping socket"
+		if p.raw {
+			how = "a raw socket"
+		}
+		r.step(true, fmt.Sprintf("send an echo request of %d bytes to %s, sequence %d", pingSize, p.t.cfg.Addr.Addr(), p.seq), "sent by "+how)
+		r.now("wait for the echo reply")
+	}
 	for {
 		n, err := c.receive(buf[:])
 		if err == errTooSlow {
@@ -118,6 +127,9 @@ func (p *pingProber) probe(a *attempt, _ int) outcome {
 			return fail("waiting for an echo reply: ", err, &p.t.cfg)
 		}
 		if p.isReply(buf[:n]) {
+			if r := a.steps; r != nil {
+				r.step(true, "echo reply", fmt.Sprintf("sequence %d, %d bytes", p.seq, n))
+			}
 			return outcome{ok: true}
 		}
 	}

@@ -68,6 +68,7 @@ func (p tcpProber) probe(a *attempt, _ int) outcome {
 	if err != nil {
 		return fail("connect: ", err, &p.t.cfg)
 	}
+	a.steps.connected(c, p.t)
 	c.close()
 	return outcome{ok: true}
 }

@@ -67,15 +67,18 @@ func (p *smtpProber) talk(t *target, a *attempt) error {
 		return &stageError{"connect", err}
 	}
 	defer c.close()
+	a.steps.connected(c, t)
+	a.steps.now("wait for the greeting")
 	if t.cfg.Timeout > 0 {
 		c.limit = time.Now().Add(patience * t.cfg.Timeout)
 	}
 	l := lineReader{}
 	for _, s := range []struct {
 		stage, want string
-		say         []byte
+		say         []byte // nil: the server speaks first
 	}{{"greeting", "220 ", nil}, {"HELO", "250 ", p.helo}, {"QUIT", "", []byte("QUIT\r\n")}} {
 		if s.say != nil {
+			a.steps.said(s.say)
 			l.rest = l.rest[:0] // what came before it was asked for is no answer
 			if _, err := c.Write(s.say); err != nil {
 				return &stageError{s.stage, err}
@@ -88,6 +91,7 @@ func (p *smtpProber) talk(t *target, a *attempt) error {
 		if err := smtpReply(line, s.want); err != nil {
 			return &stageError{s.stage, err}
 		}
+		a.steps.heard(line)
 	}
 	return nil
 }

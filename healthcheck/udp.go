@@ -60,9 +60,16 @@ func (p *udpProber) probe(a *attempt, _ int) outcome {
 	if _, err := c.Write(p.cfg.Payload); err != nil {
 		return fail("send: ", err, &p.t.cfg)
 	}
+	if r := a.steps; r != nil {
+		r.step(true, fmt.Sprintf("send %d bytes to %s%s", len(p.cfg.Payload), p.t.cfg.Addr, hexBytes(p.cfg.Payload)), "sent"+c.from())
+		r.now("wait for a reply")
+	}
 	// Wait for it without a buffer in hand: most checks end in silence.
 	if err := c.readable(); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && !p.cfg.RequireReply {
+			if r := a.steps; r != nil {
+				r.step(true, r.doing, fmt.Sprintf("nothing for %s, no ICMP error: good, as no reply is required", p.t.cfg.Timeout))
+			}
 			return outcome{ok: true}
 		}
 		return fail("waiting for a reply: ", err, &p.t.cfg)
@@ -73,7 +80,11 @@ func (p *udpProber) probe(a *attempt, _ int) outcome {
 	if err != nil {
 		return fail("waiting for a reply: ", err, &p.t.cfg)
 	}
-	if err := p.cfg.judge(buf[:n]); err != nil {
+	err = p.cfg.judge(buf[:n])
+	if r := a.steps; r != nil {
+		r.judged("reply", fmt.Sprintf("%d bytes%s", n, hexBytes(buf[:n])), err)
+	}
+	if err != nil {
 		return outcome{reason: err.Error()}
 	}
 	return outcome{ok: true}

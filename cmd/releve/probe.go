@@ -43,6 +43,9 @@ type probed struct {
 	Skipped       string             `json:"skipped,omitempty"`
 	Weight        string             `json:"weight,omitempty"`
 	Steps         []healthcheck.Step `json:"steps,omitempty"`
+	// Retries is how often the daemon would try again, RetryDelay apart, before a failure counts; only told of failures.
+	Retries    int           `json:"retries,omitempty"`
+	RetryDelay time.Duration `json:"retry_delay_nanoseconds,omitempty"`
 }
 
 func runProbe(args []string, stdout, stderr io.Writer) int {
@@ -137,6 +140,9 @@ func probeOne(ctx context.Context, v *director.VirtualServer, rs *director.RealS
 		} else if verdict.HasWeight {
 			p.Weight = fmt.Sprintf("%d%+d", rs.Weight, verdict.Weight)
 		}
+		if !p.OK && !p.Unsure {
+			p.Retries, p.RetryDelay = c.Retry, c.DelayBeforeRetry
+		}
 	}
 	return p
 }
@@ -164,6 +170,9 @@ func (p *probed) print(w io.Writer, asJSON bool) {
 			mark = "! "
 		}
 		fmt.Fprintf(w, "    %s%s: %s (%.1f ms)\n", mark, s.Did, s.Saw, float64(s.Took.Microseconds())/1000)
+	}
+	if p.Retries > 0 {
+		fmt.Fprintf(w, "      retry %d, %s apart: a server that is up stays in until these have failed too\n", p.Retries, p.RetryDelay)
 	}
 	if p.Weight != "" {
 		fmt.Fprintf(w, "      weight %s\n", p.Weight)

@@ -101,7 +101,7 @@ virtual_server 10.0.0.3 80 {
 		t.Errorf("status %d", status)
 	}
 	status, out, _ = probe(file)
-	if status != 1 || !strings.Contains(out, "! connect to 127.0.0.1:"+dead+": ") || !strings.Contains(out, "MD5 digest b1946ac92492d2347c6235b4d2611184, wanted 0000") || !strings.Contains(out, "2 of 5 checks failed") {
+	if status != 1 || !strings.Contains(out, "! connect to 127.0.0.1:"+dead+": ") || !strings.Contains(out, "MD5 digest b1946ac92492d2347c6235b4d2611184, wanted 0000") || !strings.Contains(out, "retry 1, 1s apart") || !strings.Contains(out, "2 of 5 checks failed") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	status, out, _ = probe("--json", file, "10.0.0.2", "127.0.0.1")
