@@ -178,7 +178,7 @@ func TestScriptsFindWhatTheyFindUnderTheReference(t *testing.T) {
 		network(t)
 		dir := t.TempDir()
 		out := filepath.Join(dir, "found")
-		script := write(t, filepath.Join(dir, "notify.sh"), `#!/bin/bash
+		script := write(t, filepath.Join(dir, "notify.sh"), `#!/bin/sh
 {
 	echo "arguments: $*"
 	env -0 | sort -z | tr '\0\n' '\n ' | grep -v -E '^(_|SHLVL|PWD|OLDPWD|IFS|LD_LIBRARY_PATH|NOTIFY_SOCKET)='
