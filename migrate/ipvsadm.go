@@ -65,6 +65,9 @@ func IPVSAdm(rules Input, defaults *Input, o IPVSAdmOptions) (*Result, error) {
 	if defaults != nil {
 		t.defaults(*defaults, g, o)
 	}
+	if slices.ContainsFunc(t.services, (*service).drained) {
+		g.line("a check is run by root", "enable_script_security")
+	}
 	if len(g.kids) > 0 {
 		c.kids = append(c.kids, g)
 	}

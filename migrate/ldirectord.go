@@ -70,6 +70,7 @@ func ldirectord(in Input, o LdirectordOptions, r *report) (*conf, error) {
 			}
 		}
 	}
+	l.scripts = l.scripts || slices.ContainsFunc(services, (*service).drained)
 	l.global(c)
 	for _, s := range services {
 		s.write(c, r)

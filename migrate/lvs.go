@@ -65,8 +65,10 @@ func (s *service) write(c *conf, r *report) {
 		r.lost(o, "add a real_server, or a sorry_server beside one", "%s has no servers: keepalived ignores such a service", s.name())
 		return
 	}
-	if !slices.ContainsFunc(s.servers, func(x *server) bool { return x.weight > 0 }) {
-		r.changed(o, "give one of them a weight", "%s has servers of weight 0 only: no quorum can be counted, and keepalived warns of it", s.name())
+	drained := s.drained()
+	if drained {
+		r.changed(o, "to let one serve, take its inhibit_on_failure and MISC_CHECK out and give it its weight",
+			"%s has servers of weight 0 only, of which keepalived can count no quorum: each gets weight 1 and a check that never succeeds, which keeps it in the table with weight 0", s.name())
 	}
 	v := c.open(s.from, "virtual_server %s", s.name())
 	if s.proto != "" {
@@ -101,7 +103,11 @@ func (s *service) write(c *conf, r *report) {
 			text += fmt.Sprintf(" %d", r.port)
 		}
 		b := v.open(r.from, "%s", text)
-		b.line(r.from, "weight %d", r.weight)
+		if drained {
+			b.line("in place of weight 0", "weight 1")
+		} else {
+			b.line(r.from, "weight %d", r.weight)
+		}
 		if r.method != method {
 			b.line(r.from, "lvs_method %s", r.method)
 		}
@@ -115,7 +121,27 @@ func (s *service) write(c *conf, r *report) {
 			b.line(l.why, "%s", l.text)
 		}
 		b.kids = append(b.kids, r.checks...)
+		if drained {
+			b.drain(r.from)
+		}
 	}
+}
+
+// drained says whether the service has servers, all of weight 0.
+func (s *service) drained() bool {
+	return len(s.servers) > 0 && !slices.ContainsFunc(s.servers, func(x *server) bool { return x.weight > 0 })
+}
+
+// drain keeps a real server at weight 0 from the start: down until a first success that never comes.
+func (c *conf) drain(from any) {
+	if !slices.ContainsFunc(c.kids, func(k *conf) bool { return k.text == "inhibit_on_failure" }) {
+		c.line("weight 0 while the check below fails", "inhibit_on_failure")
+	}
+	k := c.open(from, "MISC_CHECK")
+	k.line("never succeeds: weight 0", "misc_path /bin/false")
+	k.line("who runs it", "user root")
+	k.line("fails from the start", "alpha")
+	k.line("once an hour is enough", "delay_loop 3600")
 }
 
 // schedulers are those of the kernel.
