@@ -182,8 +182,8 @@ func (p *parent) childSaid(ev childMessage) {
 		}
 	case kindServers:
 		p.pass(partVRRP, ev.m, ev.file)
-	case kindHealth:
-		p.healthGiven(ev)
+	case kindReport:
+		p.reported(ev)
 	case kindStates:
 		if c.states == nil {
 			c.states = map[string]string{}
@@ -245,9 +245,7 @@ func (p *parent) childExited(ev childExit) {
 // missed settles what waits for an answer of a child that is gone.
 func (p *parent) missed(c *child, how string) {
 	died := fmt.Sprintf("the %s process died (%s)", c.name, how)
-	if c.part == partChecker {
-		p.healthMissed(died)
-	}
+	p.questionsMissed(c.part, died)
 	for _, a := range p.plans {
 		if a.pending[c.part] {
 			p.planned(a, c.part, nil, died)

@@ -13,7 +13,7 @@ import (
 
 // request is what a client of the control socket wants: one JSON object, answered by one.
 type request struct {
-	Command string `json:"command"` // reload, status, plan, lvs
+	Command string `json:"command"` // reload, status, plan, lvs, why
 	// File is what to plan; empty: the daemon's own configuration file.
 	File string `json:"file,omitempty"`
 }
@@ -30,6 +30,8 @@ type Answer struct {
 	Plan *Plan `json:"plan,omitempty"`
 	// LVS is how the virtual servers are, a director.Health.
 	LVS json.RawMessage `json:"lvs,omitempty"`
+	// VRRP is why the instances are as they are, a vrrp.Report.
+	VRRP json.RawMessage `json:"vrrp,omitempty"`
 }
 
 // Status is how a daemon is doing, as its parent knows it.
@@ -140,6 +142,9 @@ func serve(conn *net.UnixConn, ask func(request) Answer) {
 	json.NewEncoder(conn).Encode(answer)
 }
 
+// ErrNoDaemon is that nobody listens at the control socket.
+var ErrNoDaemon = errors.New("no daemon answers")
+
 // Ask sends a command to the daemon whose parent has the given pid file.
 func Ask(pidFile, command string) (*Answer, error) { return ask(pidFile, request{Command: command}) }
 
@@ -147,7 +152,7 @@ func ask(pidFile string, r request) (*Answer, error) {
 	path := SocketPath(pidFile)
 	conn, err := net.DialTimeout("unix", path, controlPatience)
 	if err != nil {
-		return nil, fmt.Errorf("no daemon answers: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(answerPatience))
@@ -189,7 +194,9 @@ func (p *parent) answer(r request, reply chan<- Answer) {
 	case "plan":
 		p.planFor(r, reply)
 	case "lvs":
-		p.healthFor(reply)
+		p.passQuestion(partChecker, reply)
+	case "why":
+		p.passQuestion(partVRRP, reply)
 	case "reload":
 		if p.stopping {
 			reply <- Answer{Text: "the daemon is stopping"}

@@ -39,9 +39,10 @@ const (
 	kindWantServers kind = "wantservers"
 	kindServers     kind = "servers"
 
-	// Parent to the checker child, and back with a memory file: how its servers are (director.Health).
-	kindWantHealth kind = "wanthealth"
-	kindHealth     kind = "health"
+	// Parent to a child, and back with a memory file: how its servers are (director.Health), why its instances are as they are
+	// (vrrp.Report).
+	kindWantReport kind = "wantreport"
+	kindReport     kind = "report"
 
 	// BFD child to parent, parent to the VRRP and checker children.
 	kindBFD kind = "bfd" // sessions that went up or down

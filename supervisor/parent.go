@@ -103,8 +103,8 @@ type parent struct {
 	reloading  *reload
 	reloads    int // reloads and plans, started so far
 	plans      map[int]*planning
-	healths    map[int]chan<- Answer // who waits for the checker part's word
-	asked      int                   // numbers them
+	questions  map[int]question // those that a part has to answer
+	asked      int              // numbers them
 	auditions  sync.Mutex
 	taken      int      // reloads that were
 	complaints []string // about the file of the last reload

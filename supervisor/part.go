@@ -252,8 +252,8 @@ func (c *childProcess) run(env *environment) int {
 				p.bfd(m.BFD)
 			case m.Kind == kindWantServers:
 				go c.giveServers(p, m.Seq)
-			case m.Kind == kindWantHealth:
-				go c.giveHealth(p, m.Seq)
+			case m.Kind == kindWantReport:
+				go c.giveReport(p, m.Seq)
 			case m.Kind == kindServers:
 				select {
 				case c.servers <- serversAnswer{m.Seq, file}:

@@ -171,7 +171,7 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 	case machine.Resuming:
 		return "resumed as the master that the predecessor was"
 	case machine.AdvertTimeout:
-		return fmt.Sprintf("no advert within %s", in.m.DownInterval())
+		return fmt.Sprintf("no advert within %s", in.m.DownInterval().Round(time.Millisecond))
 	case machine.HigherPrio:
 		return fmt.Sprintf("advert with higher priority %d from %s, ours %d", a.Prio, a.Src, in.m.Priority())
 	case machine.HigherAddr:

@@ -30,7 +30,7 @@ type subcommand struct {
 }
 
 // subcommands is the table of what `releve WORD` does; each entry lives in a file of its own.
-var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, probeCommand, statusCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand}
+var subcommands = []subcommand{genhashCommand, reloadCommand, planCommand, probeCommand, statusCommand, whyCommand, checkCommand, fmtCommand, lvsCommand, labCommand, captureCommand, migrateCommand, configCommand}
 
 func init() { subcommands = append(subcommands, keywordsCommand, manCommand) } // they print the table that they stand in
 

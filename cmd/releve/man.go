@@ -166,7 +166,7 @@ func manReleve(r *roff) {
 	r.section("FILES")
 	r.entry(supervisor.DefaultConfig, "The configuration.")
 	r.entry("/run/keepalived.pid, /run/vrrp.pid, /run/checkers.pid, /run/bfd.pid", "The processes, while they run.")
-	r.entry("/run/keepalived.sock", "Where releve reload, releve plan and releve status ask; for the daemon's user only.")
+	r.entry("/run/keepalived.sock", "Where releve reload, plan, status, why and lvs ask; for the daemon's user only.")
 	r.section("SEE ALSO")
 	r.text("keepalived.conf(5), genhash(1), ipvsadm(8), nft(8)")
 }

@@ -8,6 +8,7 @@ import (
 
 	"releve/internal/testneed"
 	"releve/supervisor"
+	"releve/vrrp"
 )
 
 // TestHealthOfTheServersIsAskedOfTheProcessThatChecksThem also while that is killed, and where there is none.
@@ -42,5 +43,39 @@ func TestHealthOfTheServersIsAskedOfTheProcessThatChecksThem(t *testing.T) {
 	d.stop()
 	if _, err := supervisor.AskHealth(pidFile); err == nil {
 		t.Error("an answer of no daemon")
+	}
+}
+
+func TestWhyAnInstanceIsInItsStateIsAskedOfTheVRRPProcess(t *testing.T) {
+	network(t)
+	file := config(t, owner)
+	d := foreground(t, ours(), file)
+	const pidFile = "/run/keepalived.pid"
+	why := func() *vrrp.InstanceReport {
+		r, err := supervisor.AskReasons(pidFile)
+		if err != nil || len(r.Instances) != 1 {
+			return &vrrp.InstanceReport{}
+		}
+		return &r.Instances[0]
+	}
+	eventually(t, "it is MASTER with its history", func() bool {
+		in := why()
+		return in.State == "MASTER" && in.Because != "" && len(in.History) > 0 && in.Priority == 255 && !in.Since.IsZero() && len(in.Next) == 1
+	})
+	if status, out := releve(t, "why"); status != 0 || !strings.Contains(out, "VI_1 MASTER for ") || !strings.Contains(out, "stays MASTER: it owns the addresses") {
+		t.Errorf("releve why: %d\n%s", status, out)
+	}
+	if status, out := releve(t, "why", "VI_2"); status != 1 || !strings.Contains(out, `no instance "VI_2"; did you mean VI_1?`) {
+		t.Errorf("of another instance: %d\n%s", status, out)
+	}
+	if status, out := releve(t, "why", "--json", "VI_1"); status != 0 || !strings.Contains(out, `"because"`) {
+		t.Errorf("as JSON: %d\n%s", status, out)
+	}
+	if _, err := supervisor.AskHealth(pidFile); err == nil || err.Error() != "no virtual servers are configured" {
+		t.Errorf("of virtual servers: %v", err)
+	}
+	d.stop()
+	if status, out := releve(t, "why"); status != 3 || !strings.Contains(out, "no daemon answers") {
+		t.Errorf("without a daemon: %d\n%s", status, out)
 	}
 }
