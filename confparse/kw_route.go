@@ -41,10 +41,13 @@ var routeTypes = sync.OnceValue(func() map[string]uint8 {
 
 var routeOptions = []string{"to", "via", "dev", "src", "from", "table", "metric", "priority", "preference", "scope", "protocol", "tos", "dsfield", "realms", "mtu", "advmss", "hoplimit", "rtt", "rttvar",
 	"reordering", "window", "cwnd", "ssthresh", "rto_min", "initcwnd", "initrwnd", "quickack", "congctl", "features", "fastopen_no_cookie", "expires", "pref",
-	"ttl-propagate", "encap", "nexthop", "onlink", "append", "no_track", "track_group", "vrf", "inet", "inet6"}
+	"ttl-propagate", "encap", "nexthop", "onlink", "add", "append", "prepend", "no_track", "track_group", "vrf", "inet", "inet6"}
 
 // family notes that an address of a line is IPv6 or IPv4; a mix is a mistake.
-type lineFamily struct{ v4, v6 bool }
+type lineFamily struct {
+	v4, v6 bool
+	via6   bool // a gateway that was written as inet6: a default route without another hint is of IPv6
+}
 
 func (f *lineFamily) add(a netip.Addr) {
 	f.v4, f.v6 = f.v4 || a.Is4(), f.v6 || a.Is6()
@@ -69,7 +72,7 @@ func (p *interp) route(s *Statement, static bool) (vip.Route, bool) {
 	for o.more() {
 		k := o.next()
 		if t, ok := routeTypes()[k.Text]; ok && !seen {
-			r.Type = t
+			r.Type, r.Append, r.Exclusive = t, false, true // as the reference: one with a type is never put beside another
 			continue
 		}
 		switch k.Text {
@@ -142,6 +145,7 @@ func (p *interp) route(s *Statement, static bool) (vip.Route, bool) {
 	}
 	r.IPv6 = fam.v6
 	if isDefault {
+		r.IPv6 = r.IPv6 || fam.via6 && !fam.v4
 		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if r.IPv6 {
 			r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
@@ -197,6 +201,7 @@ func (o *words) gateway(k *Word, fam *lineFamily) netip.Addr {
 		if !o.bad && a.Is6() != six {
 			o.fail("an address of that family", k)
 		}
+		fam.via6 = fam.via6 || six
 		return a
 	}
 	a := o.addr(k)
@@ -351,9 +356,11 @@ func (p *interp) routeOption(o *words, k *Word, r *vip.Route) bool {
 			o.fail("enabled or disabled", k)
 		}
 	case "append":
-		r.Append = true
+		r.Append, r.Exclusive = true, false
 	case "prepend":
-		r.Append = false
+		r.Append, r.Exclusive = false, false
+	case "add":
+		r.Append, r.Exclusive = false, true
 	default:
 		return false
 	}

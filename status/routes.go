@@ -17,7 +17,7 @@ func Route(r *vip.Route) string {
 	switch {
 	case r.Append:
 		b.WriteString("append ")
-	case kind != "":
+	case r.Exclusive:
 		b.WriteString("add ")
 	default:
 		b.WriteString("prepend ")

@@ -43,7 +43,7 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		links = e.linkNames()
 	}
 	for _, r := range in.cfg.Routes {
-		if r.Dev == "" && len(r.NextHops) == 0 && in.cfg.Iface != "" {
+		if r.Dev == "" && len(r.NextHops) == 0 && !r.Refuses() && in.cfg.Iface != "" {
 			r.Dev = in.cfg.Iface
 		}
 		p.both(vip.Change{Route: &r, Links: links})

@@ -159,6 +159,33 @@ func TestRoutesAsIPShowsThem(t *testing.T) {
 	}
 }
 
+func TestARouteBesideTheKernelsOwn(t *testing.T) {
+	k, l := open(t)
+	const own, kernels = "10.9.0.0/24 dev v0 proto keepalived scope link src 10.9.0.1 ", "10.9.0.0/24 dev v0 proto kernel scope link src 10.9.0.1 "
+	for _, c := range []struct {
+		name string
+		r    Route
+		want string
+	}{
+		{"goes before it", Route{}, own + kernels},
+		{"goes behind it with append", Route{Append: true}, kernels + own},
+		{"is not there with add", Route{Exclusive: true}, kernels},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.r.Dst, c.r.Dev, c.r.Src, c.r.Text = prefix("10.9.0.0/24"), "v0", addr("10.9.0.1"), c.name
+			show := func() string { return strings.Join(strings.Fields(ip(t, "route show 10.9.0.0/24")), " ") + " " }
+			do(t, k, Change{Add: true, Route: &c.r, Links: l})
+			if got := show(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			do(t, k, Change{Route: &c.r, Links: l})
+			if got := show(); got != kernels {
+				t.Errorf("after the removal: %s", got)
+			}
+		})
+	}
+}
+
 func TestRulesAsIPShowsThem(t *testing.T) {
 	k, l := open(t)
 	for _, c := range []struct {

@@ -13,6 +13,7 @@ import (
 type Key struct {
 	Rule        bool
 	Family, TOS uint8
+	Proto       uint8 // of a route: others may have one to the same destination
 	Table       uint32
 	Priority    uint32
 	Dst, Src    netip.Prefix
@@ -34,6 +35,8 @@ func ParseKey(typ uint16, b []byte) (Key, bool) {
 	prio, table := uint16(unix.RTA_PRIORITY), uint16(unix.RTA_TABLE)
 	if typ == unix.RTM_NEWRULE || typ == unix.RTM_DELRULE {
 		k.Rule, prio, table = true, nl.FRA_PRIORITY, nl.FRA_TABLE
+	} else {
+		k.Proto = b[5]
 	}
 	dst, src := int(b[1]), int(b[2])
 	any := netip.IPv4Unspecified()

@@ -3,6 +3,8 @@ package vip
 import (
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Route is a virtual or static route, as `ip route` has it. Without a family of its own it is IPv4.
@@ -45,11 +47,17 @@ type Route struct {
 	TTLPropagate, HasTTLPropagate bool
 	Encap                         *Encap
 	NextHops                      []NextHop
-	// Append puts the route behind those that match as well.
-	Append bool
+	// Append puts the route behind those that match as well, Exclusive adds it only where none does; zero for both: in front of them, as
+	// a VIP of the interface's own subnet has the kernel's route to it already.
+	Append, Exclusive bool
 	// NoTrack: the loss of the route does not count. TrackGroup is for static routes.
 	NoTrack    bool
 	TrackGroup string
+}
+
+// Refuses reports whether the route is of a kind that leads nowhere: the kernel takes no interface for those.
+func (r *Route) Refuses() bool {
+	return r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_PROHIBIT || r.Type == unix.RTN_THROW
 }
 
 // RouteMetrics are the RTAX_* values of a route; zero: not set. Lock is a bit mask over the RTAX numbers.

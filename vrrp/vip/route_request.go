@@ -42,9 +42,12 @@ func be64(typ int, v uint64) *nl.RtAttr {
 func (r *Route) request(add bool, links Links, seq uint32) ([]byte, error) {
 	typ, flags := unix.RTM_DELROUTE, unix.NLM_F_ACK
 	if add {
-		typ, flags = unix.RTM_NEWROUTE, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL
-		if r.Append {
-			flags = unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_APPEND
+		typ, flags = unix.RTM_NEWROUTE, unix.NLM_F_ACK|unix.NLM_F_CREATE
+		switch {
+		case r.Append:
+			flags |= unix.NLM_F_APPEND
+		case r.Exclusive:
+			flags |= unix.NLM_F_EXCL
 		}
 	}
 	req := nl.NewNetlinkRequest(typ, flags)
