@@ -249,10 +249,16 @@ func (p *interp) authentication(vi *rawInstance) {
 		p.bad(at, "strict-mode", "%s: strict mode has no authentication: ignored", vi.name)
 		return
 	}
-	if vi.authType.or("PASS") == "AH" {
+	switch vi.authType.or("") {
+	case "AH":
 		c.Auth = vrrp.AuthAH
-	} else {
+	case "PASS":
 		c.Auth = vrrp.AuthPass
+	default: // as the reference: others that read this line send no password either
+		if !vi.authType.set() {
+			p.note(at, "auth-type-missing", "%s: no auth_type: auth_pass is not used", vi.name).Suggest = "auth_type PASS"
+		}
+		return
 	}
 	if !vi.authPass.set() {
 		p.bad(at, "auth-pass-missing", "%s: auth_type without auth_pass: ignored", vi.name)

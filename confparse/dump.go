@@ -120,18 +120,21 @@ func decimal(t, unit time.Duration) string {
 	return s
 }
 
-// commandText writes a command as one word: arguments with blanks in single quotes.
+// commandText writes a command as one word: arguments with blanks in single quotes, those with such quotes in double ones.
 func commandText(c *script.Command) string {
 	var b strings.Builder
 	for i, a := range c.Args {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		if a == "" || strings.ContainsAny(a, " \t") {
+		switch {
+		case a != "" && !strings.ContainsAny(a, " \t'\""):
+			b.WriteString(a)
+		case !strings.Contains(a, "'"):
 			b.WriteString("'" + a + "'")
-			continue
+		default:
+			b.WriteString(`"` + strings.ReplaceAll(a, `"`, `"'"'"`) + `"`)
 		}
-		b.WriteString(a)
 	}
 	return b.String()
 }

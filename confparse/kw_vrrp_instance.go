@@ -305,7 +305,8 @@ var authTable = &Table{Name: "authentication", rows: func() []Keyword {
 			case "PASS", "AH":
 				p.vi.authType.put(t, u.at(0))
 			default:
-				p.bad(u.at(0), "bad-auth-type", "auth_type %q: want PASS or AH", t).Suggest = nearest(t, []string{"PASS", "AH"})
+				p.bad(u.at(0), "bad-auth-type", "auth_type %q: want PASS or AH: no authentication", t).Suggest = nearest(t, []string{"PASS", "AH"})
+				p.vi.authType.put("", u.at(0))
 			}
 		}},
 		{Name: "auth_pass", Args: args(word("PASSWORD")), Room: roomVRRP, Secret: true, Help: "password of up to 8 characters", Missing: ExitStop, set: func(p *interp, u *usage) {

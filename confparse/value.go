@@ -323,19 +323,20 @@ func (p *interp) badNumber(k *Keyword, a *Arg, v *value, err error) {
 	}
 }
 
-// splitCommand makes the words of a command line that stood in double quotes: blanks separate, single quotes hold together. The
+// splitCommand makes the words of a command line that stood in quotes: blanks separate, inner quotes of both kinds hold together. The
 // escapes have been taken out when the line was read.
 func splitCommand(s string) []string {
 	var out []string
 	var b strings.Builder
-	in, quoted := false, false
+	in, quote := false, byte(0)
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
-		case c == '\'':
-			quoted = !quoted
-			in = true
-		case !quoted && (c == ' ' || c == '\t'):
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, in = c, true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == ' ' || c == '\t'):
 			if in {
 				out = append(out, b.String())
 				b.Reset()
