@@ -31,8 +31,9 @@ type Options struct {
 	// TakeOver says that a predecessor of this process ended without cleaning up: the table is not flushed, and servers that it had
 	// taken out stay out until their first good check.
 	TakeOver bool
-	// RepairEvery is the time between two comparisons of the table with what it should be; default 3 s, negative: never. Where reading
-	// the table takes long the pause is at least two hundred times that.
+	// RepairEvery is the time between two comparisons of the table with what it should be; default 3 s, negative: never. What takes longer
+	// to read than a hundredth of that is read in parts, the list of services each time; if the plane cannot read parts, the pause is a
+	// hundred times as long as the reading.
 	RepairEvery time.Duration
 }
 
@@ -48,7 +49,7 @@ type Marker interface {
 const (
 	defaultRepair = 3 * time.Second
 	// readShare bounds the share of time spent on reading the table: one part in readShare.
-	readShare  = 200
+	readShare  = 100
 	retryFirst = time.Second
 	retryMax   = time.Minute
 	stopLimit  = 5 * time.Second
@@ -82,7 +83,7 @@ type Director struct {
 	trouble  troubles
 	retryIn  time.Duration
 	dirty    bool
-	readCost time.Duration
+	lookCost time.Duration // of reading the table, or a part of it, the last time
 	started  time.Time
 	repairs  uint64
 }
@@ -244,7 +245,7 @@ func (d *Director) arm(t *time.Timer) {
 		t.Stop()
 		return
 	}
-	t.Reset(max(every, readShare*d.readCost))
+	t.Reset(max(every, readShare*d.lookCost))
 }
 
 // start is everything up to the first check.
@@ -450,10 +451,14 @@ func (d *Director) say(msg string, attrs ...slog.Attr) {
 
 // repair reads the table and writes what is missing or wrong: refused before, or changed by somebody else.
 func (d *Director) repair(ctx context.Context) {
+	if in, ok := d.opt.Plane.(ipvs.Glancer); ok && !d.dirty {
+		d.glance(ctx, in)
+		return
+	}
 	begin := time.Now()
 	err := d.tab.read(ctx)
 	if err == nil {
-		d.readCost = time.Since(begin)
+		d.lookCost = time.Since(begin)
 	}
 	if err != nil {
 		if ctx.Err() == nil {

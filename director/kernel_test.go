@@ -286,3 +286,88 @@ func TestIPVSScale(t *testing.T) {
 		t.Errorf("%d entries left", n)
 	}
 }
+
+// TestIPVSALargeTableIsRepairedSoon: what somebody else does to 1,000 virtual servers of ten real servers each is noticed although reading
+// all of them takes long.
+func TestIPVSALargeTableIsRepairedSoon(t *testing.T) {
+	testneed.Need(t, "root", "netns", "ipvs", "ipvsadm")
+	if inNamespace(t) {
+		return
+	}
+	sh(t, "ip link set lo up; ip addr add 10.2.255.250/32 dev lo")
+	n := 300
+	if os.Getenv("RELEVE_SCALE") != "" {
+		n = 1000
+	}
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "virtual_server 10.2.%d.%d 80 {\n protocol TCP\n lb_algo rr\n lb_kind NAT\n", i/250, i%250+1)
+		for j := range 10 {
+			fmt.Fprintf(&b, " real_server 10.1.%d.%d 80 {\n }\n", i%100, j+1)
+		}
+		b.WriteString("}\n")
+	}
+	o := run(t, load(t, b.String()), director.Options{})
+	defer o.end()
+	plane, err := kernel.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Close()
+	entries := func() (n int) {
+		tab, err := plane.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range tab.Services {
+			n += 1 + len(s.Dests)
+		}
+		return n
+	}
+	begin := time.Now()
+	if got := entries(); got != 11*n {
+		t.Fatalf("%d entries", got)
+	}
+	t.Logf("%d services: all read in %v", n, time.Since(begin))
+	begin = time.Now()
+	if _, err := plane.Services(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the list read in %v", time.Since(begin))
+	restored := func(what string) {
+		t.Helper()
+		for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+			if strings.Contains(o.text(), what) {
+				t.Logf("after %v: %s", time.Since(begin), what)
+				return
+			}
+			if time.Since(begin) > 3*time.Minute {
+				t.Fatalf("not noticed: %s\n%s", what, o.text())
+			}
+		}
+	}
+	before := cpuTime(t)
+	sh(t, "ipvsadm -E -t 10.2.0.7:80 -s wlc")
+	restored("[10.2.0.7]:tcp:80 had been changed from outside - restoring 1 ")
+	sh(t, "ipvsadm -C")
+	restored(fmt.Sprintf("%d more services had been changed from outside", n-10))
+	begin = time.Now()
+	for entries() != 11*n {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("the table is not complete")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	sh(t, "ipvsadm -e -t 10.2.0.9:80 -r 10.1.8.3:80 -m -w 5")
+	restored("[10.2.0.9]:tcp:80 had been changed from outside - restoring 1 ")
+	t.Logf("processor time for all this, with this test's own reading: %v", cpuTime(t)-before)
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}

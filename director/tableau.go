@@ -31,6 +31,8 @@ type tableau struct {
 	// known is the belief at the time of the last read, to tell a stranger's change from ours.
 	known map[ipvs.ServiceKey]*ipvs.Service
 
+	next int // index into order of the service whose destinations the next glance begins with
+
 	scratch  []ipvs.Dest     // of allowed
 	said     map[string]bool // warnings about the present services
 	saidOnce map[string]bool // warnings about those before them: not given again

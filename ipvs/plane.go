@@ -62,6 +62,14 @@ type Piecewise interface {
 	Piece() int
 }
 
+// Glancer is a data plane of which a part can be read for a part of the time.
+type Glancer interface {
+	// Services is Read without destinations.
+	Services(ctx context.Context) ([]Service, error)
+	// Dests are the destinations of one service, in the order of Read; none if there is no such service.
+	Dests(ctx context.Context, k ServiceKey) ([]Dest, error)
+}
+
 // Limit is one thing that a data plane cannot do for a service.
 type Limit struct {
 	Feature Feature

@@ -163,36 +163,67 @@ func (p *Plane) Read(ctx context.Context) (ipvs.Table, error) {
 	return t, nil
 }
 
-func (p *Plane) read(ctx context.Context) (ipvs.Table, error) {
-	var t ipvs.Table
+func (p *Plane) read(ctx context.Context) (t ipvs.Table, err error) {
+	if t.Services, err = p.services(ctx); err != nil {
+		return t, err
+	}
+	for i := range t.Services {
+		s := &t.Services[i]
+		if s.Dests, err = p.dests(ctx, s.ServiceKey); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// Services is Read without the destinations.
+func (p *Plane) Services(ctx context.Context) (list []ipvs.Service, err error) {
+	if err = p.again(ctx, func() (err error) { list, err = p.services(ctx); return err }); err != nil {
+		return nil, fmt.Errorf("read the IPVS table: %w", err)
+	}
+	return list, nil
+}
+
+func (p *Plane) services(ctx context.Context) ([]ipvs.Service, error) {
+	var list []ipvs.Service
 	seq := p.request(cmdGetService, nil)
 	err := p.sock.dump(ctx, seq, func(b []byte) error {
 		s, err := parseService(b)
 		if err == nil {
-			t.Services = append(t.Services, s)
+			list = append(list, s)
 		}
 		return err
 	})
 	if err != nil {
-		return t, fmt.Errorf("services: %w", err)
+		return nil, fmt.Errorf("services: %w", err)
 	}
-	slices.SortFunc(t.Services, func(a, b ipvs.Service) int { return a.Compare(b.ServiceKey) })
-	for i := range t.Services {
-		s := &t.Services[i]
-		seq := p.request(cmdGetDest, &s.ServiceKey)
-		err := p.sock.dump(ctx, seq, func(b []byte) error {
-			d, err := parseDest(b, s.Family)
-			if err == nil {
-				s.Dests = append(s.Dests, d)
-			}
-			return err
-		})
-		if err != nil {
-			return t, fmt.Errorf("destinations of %s: %w", s.ServiceKey, err)
+	slices.SortFunc(list, func(a, b ipvs.Service) int { return a.Compare(b.ServiceKey) })
+	return list, nil
+}
+
+// Dests are the destinations of one service, none if there is no such service.
+func (p *Plane) Dests(ctx context.Context, k ipvs.ServiceKey) (list []ipvs.Dest, err error) {
+	if err = p.again(ctx, func() (err error) { list, err = p.dests(ctx, k); return err }); err != nil {
+		return nil, fmt.Errorf("read the IPVS table: %w", err)
+	}
+	return list, nil
+}
+
+func (p *Plane) dests(ctx context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	var list []ipvs.Dest
+	seq := p.request(cmdGetDest, &k)
+	err := p.sock.dump(ctx, seq, func(b []byte) error {
+		d, err := parseDest(b, k.Family)
+		if err == nil {
+			list = append(list, d)
 		}
-		slices.Reverse(s.Dests) // the kernel puts the newest first
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("destinations of %s: %w", k, err)
 	}
-	return t, nil
+	slices.Reverse(list) // the kernel puts the newest first
+	return list, nil
 }
 
 // request packs a dump request, of all or for one service, and returns its number.

@@ -1,0 +1,133 @@
+package director
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"releve/ipvs"
+	"releve/ipvs/memory"
+)
+
+// slow is a plane of which reading takes time, as a large table does.
+type slow struct {
+	*memory.Plane
+	whole, busy atomic.Int64
+}
+
+func (p *slow) wait(d time.Duration) {
+	p.busy.Add(int64(d))
+	time.Sleep(d)
+}
+
+func (p *slow) Read(ctx context.Context) (ipvs.Table, error) {
+	t, err := p.Plane.Read(ctx)
+	p.whole.Add(1)
+	p.wait(time.Duration(20+len(t.Services)) * time.Millisecond)
+	return t, err
+}
+
+func (p *slow) Services(ctx context.Context) ([]ipvs.Service, error) {
+	p.wait(20 * time.Millisecond)
+	t, err := p.Plane.Read(ctx)
+	for i := range t.Services {
+		t.Services[i].Dests = nil
+	}
+	return t.Services, err
+}
+
+func (p *slow) Dests(ctx context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	p.wait(time.Millisecond)
+	t, err := p.Plane.Read(ctx)
+	for _, s := range t.Services {
+		if s.ServiceKey == k {
+			return s.Dests, err
+		}
+	}
+	return nil, err
+}
+
+func TestALargeTableIsWatchedInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := &Config{}
+		for i := range 400 {
+			vs := virtual(1, 0, server(1, 1, false), server(2, 1, false))
+			vs.Name, vs.Key.Port = fmt.Sprintf("[10.2.0.1]:tcp:%d", 1000+i), uint16(1000+i)
+			for j, r := range vs.RealServers {
+				r.Checkers[0].ID = fmt.Sprintf("%d/%d", i, j)
+			}
+			cfg.VirtualServers = append(cfg.VirtualServers, vs)
+		}
+		plane := &slow{Plane: new(memory.Plane)}
+		var log lockedBuffer
+		d, err := New(cfg, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.Run(ctx) }()
+		<-d.Up()
+		want := lines(t, plane.Plane)
+		whole := plane.whole.Load()
+		busy, begin := plane.busy.Load(), time.Now()
+		time.Sleep(10 * time.Minute)
+		if share := time.Duration(plane.busy.Load()-busy) * 2 * readShare; share > 3*time.Since(begin) {
+			t.Errorf("reading takes one part in %d of the time", readShare*time.Since(begin)/share)
+		}
+		restored := func(what string, limit time.Duration, ops ...ipvs.Op) {
+			t.Helper()
+			if errs := plane.Plane.Apply(ctx, ops); len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			plane.Log()
+			time.Sleep(limit)
+			synctest.Wait()
+			if got := lines(t, plane.Plane); !slices.Equal(got, want) {
+				t.Errorf("%s: not restored within %v: %d entries", what, limit, len(got))
+			}
+			if n := len(plane.Log()); len(ops) > 0 && n != len(ops) {
+				t.Errorf("%s: %d writes", what, n)
+			}
+		}
+		table, _ := plane.Plane.Read(ctx)
+		op := func(kind ipvs.OpKind, i int, weight int, sched string) ipvs.Op {
+			o := ipvs.Op{Kind: kind, Service: table.Services[i], Dest: table.Services[i].Dests[0]}
+			o.Dest.Weight = weight
+			if sched != "" {
+				o.Service.Scheduler = sched
+			}
+			return o
+		}
+		stranger := ipvs.Op{Kind: ipvs.AddDest, Service: table.Services[100], Dest: ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr("10.9.9.9"), Port: 9}, Weight: 1}}
+		restored("a service changed", 10*time.Second, op(ipvs.EditService, 399, 0, "wlc"))
+		restored("all services changed", 10*time.Second, func() (ops []ipvs.Op) {
+			for i := range 400 {
+				ops = append(ops, op(ipvs.EditService, i, 0, "sh"))
+			}
+			return ops
+		}()...)
+		restored("weights changed", 2*time.Minute, op(ipvs.EditDest, 0, 7, ""), op(ipvs.EditDest, 399, 7, ""))
+		restored("a server taken out", 2*time.Minute, op(ipvs.DelDest, 200, 0, ""))
+		restored("a stranger", 2*time.Minute, stranger)
+		if err := plane.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		restored("a flush", 20*time.Second)
+		if n := plane.whole.Load(); n != whole {
+			t.Errorf("the whole table was read %d times", n-whole)
+		}
+		if text := log.String(); !strings.Contains(text, "[10.2.0.1]:tcp:1399 had been changed from outside - restoring 1 entries") || !strings.Contains(text, "390 more services") {
+			t.Errorf("the log: %s", text)
+		}
+		cancel()
+		<-done
+	})
+}
