@@ -52,11 +52,17 @@ func Open() (*Kernel, error) {
 	return &Kernel{rt: rt, packet: packet}, nil
 }
 
-// SetReceiveBuffer sets the receive buffer for acknowledgements and lists in bytes, zero: our own; with force beyond net.core.rmem_max.
+// leastBuffer is what the answers to a whole batch need, and a piece of a list, in bytes: with less the kernel drops some, and nobody would
+// know what has been done.
+const leastBuffer = 256 << 10
+
+// SetReceiveBuffer sets the receive buffer for acknowledgements and lists in bytes, zero: our own, and never less than leastBuffer; with
+// force beyond net.core.rmem_max.
 func (k *Kernel) SetReceiveBuffer(n int, force bool) {
 	if n <= 0 {
 		return
 	}
+	n = max(n, leastBuffer)
 	if !force || unix.SetsockoptInt(k.rt, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n) != nil {
 		_ = unix.SetsockoptInt(k.rt, unix.SOL_SOCKET, unix.SO_RCVBUF, n)
 	}

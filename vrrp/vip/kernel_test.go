@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -213,6 +214,31 @@ func TestRulesAsIPShowsThem(t *testing.T) {
 		if got := strings.TrimSpace(ip(t, show)); got != "" {
 			t.Errorf("still there: %s", got)
 		}
+	}
+}
+
+func TestATinyReceiveBufferLosesNothing(t *testing.T) {
+	k, l := open(t)
+	k.SetReceiveBuffer(1, false)
+	var add, del []Change
+	for i := range 3 * batchSize {
+		r := Route{Text: "r", Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2 + byte(i>>8), byte(i)}), 32), Via: addr("203.0.113.9"), Dev: "v0"}
+		add = append(add, Change{Add: true, Route: &r, Links: l})
+		del = append(del, Change{Route: &r, Links: l})
+	}
+	// Each of them fails, which is answered one by one: no interface leads to the gateway.
+	for i, err := range k.Apply(add) {
+		if !errors.Is(err, unix.ENETUNREACH) {
+			t.Fatalf("route %d: %v", i, err)
+		}
+	}
+	for _, err := range k.Apply(del) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := k.List(); err != nil {
+		t.Error(err)
 	}
 }
 
