@@ -53,8 +53,10 @@ func enterNamespace(o *Options, name string, daemon bool) error {
 func mountRunDir(name string) error {
 	const base = "/run/keepalived"
 	own := filepath.Join(base, name)
-	if err := os.MkdirAll(own, 0o755); err != nil {
-		return err
+	for _, dir := range []string{base, own} {
+		if err := openDir(dir); err != nil {
+			return err
+		}
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("mounts of our own: %w", err)

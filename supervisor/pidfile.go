@@ -21,11 +21,24 @@ type pidFile struct {
 	left bool // it was there already: its owner did not end in good order
 }
 
+// openDir makes a folder that everybody may look into, whatever the umask (0177 by default): pid files are there to be read. One that
+// exists stays as it is.
+func openDir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
 // lockPidFile opens path, not following links, and locks it with an open-file-description lock, which survives in the
 // process that opened it whatever its threads and children do.
 func lockPidFile(path string) (*pidFile, error) {
 	if dir := filepath.Dir(path); dir == "/run/keepalived" {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := openDir(dir); err != nil {
 			return nil, fmt.Errorf("folder for pid files: %w", err)
 		}
 	}
