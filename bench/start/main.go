@@ -292,13 +292,17 @@ func field(path, name string) int {
 	return 0
 }
 
+// settled is how long after the exec a daemon does nothing any more that belongs to the start: the second announcements of an address go
+// out 5 s after the first ones, and memory that the start needed is given back before.
+const settled = 8 * time.Second
+
 // look watches an idle daemon; anonymous is in KiB.
 func look(bin string, idle time.Duration) (cpu time.Duration, anonymous, waits int, err error) {
 	c := exec.Command(bin, "-n", "-G", "-f", conf)
 	if err := c.Start(); err != nil {
 		return 0, 0, 0, err
 	}
-	time.Sleep(3 * time.Second)
+	time.Sleep(settled)
 	cpu0, waits0 := used(c.Process.Pid)
 	time.Sleep(idle)
 	cpu, waits = used(c.Process.Pid)
