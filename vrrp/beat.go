@@ -64,7 +64,7 @@ func (e *Engine) expire(t *timer) {
 	if e.cfg.LateBy > 0 && late > e.cfg.LateBy && e.o.Late != nil {
 		e.o.Late(late)
 	}
-	ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(e.moment), Late: late}
+	ev := machine.Event{Kind: machine.Due, Now: e.epoch.Add(e.moment), Late: late, Share: machine.Share(t.in.m.ID, len(e.instances), t.in.cfg.AdvertInt)}
 	switch t.which {
 	case machine.Second:
 		ev.Kind = machine.AnnounceDue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -178,6 +179,36 @@ func TestTheOwnerSendsOnTimeAndInOrder(t *testing.T) {
 		expect(t, d.take(), "8.7s advert 51 prio 100 id 7", "8.7s del 10.9.0.101/32", "8.7s del 10.9.0.100/24", "8.7s INSTANCE VI_1 BACKUP 100")
 		stop()
 		expect(t, d.take(), "8.7s INSTANCE VI_1 STOP 100")
+	})
+}
+
+// TestManyMastersBeatInGroups: two hundred instances of one moment are four groups of fifty a millisecond apart from the third advert on.
+func TestManyMastersBeatInGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := &Config{}
+		for i := range 200 {
+			cfg.Instances = append(cfg.Instances, testInstance(fmt.Sprintf("VI_%d", i), uint8(i+1), 100, fmt.Sprintf("10.9.1.%d/32", i)))
+		}
+		e, d := fakeEngine(t, cfg, Options{})
+		stop := run(t, e)
+		for n, want := range []map[string]int{
+			{"3.609s": 200}, {"4.609s": 200},
+			{"5.609s": 50, "5.61s": 50, "5.611s": 50, "5.612s": 50},
+			{"6.609s": 50, "6.61s": 50, "6.611s": 50, "6.612s": 50},
+		} {
+			time.Sleep(time.Until(d.begin.Add(time.Duration(4100+1000*n) * time.Millisecond)))
+			synctest.Wait()
+			got := map[string]int{}
+			for _, l := range d.take() {
+				if at, what, _ := strings.Cut(l, " "); strings.HasPrefix(what, "advert") {
+					got[at]++
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("advert %d: %v, want %v", n+1, got, want)
+			}
+		}
+		stop()
 	})
 }
 

@@ -72,6 +72,7 @@ type Machine struct {
 	// preemptAt is when preempt_delay ends; zero: not begun.
 	preemptAt time.Time
 	garpLower bool // the pending second burst follows a lower priority advert
+	spread    bool // its beat is where it belongs, see Share
 	group     *Group
 }
 
@@ -175,7 +176,7 @@ const (
 	Resume
 	// Heard is an accepted advert: Src, Prio, Interval.
 	Heard
-	// Due is the main timer, Late behind its time.
+	// Due is the main timer, Late behind its time; Share is the instance's in the spread of the masters' beats.
 	Due
 	// AnnounceDue is the timer of the second burst, RefreshDue that of the refresh.
 	AnnounceDue
@@ -202,6 +203,7 @@ type Event struct {
 	Prio     uint8
 	Interval time.Duration
 	First    bool // Heard: the advert is the first that its sender's instance ever sent
+	Share    time.Duration
 }
 
 // ActionKind is what has to be done.

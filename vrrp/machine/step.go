@@ -205,9 +205,14 @@ func (m *Machine) dueAsMaster(ev Event, out []Action) []Action {
 		out = append(out, Action{Kind: Say, M: m, Why: Suspended, Late: ev.Late})
 		return m.leave(out, Backup, Suspended, ev)
 	}
+	after := max(m.cfg.Interval-ev.Late, 0)
+	if !m.spread {
+		m.spread = true
+		after += m.share(ev)
+	}
 	return append(out,
 		Action{Kind: Send, M: m, Prio: m.prio},
-		Action{Kind: Arm, M: m, Timer: Main, After: max(m.cfg.Interval-ev.Late, 0)})
+		Action{Kind: Arm, M: m, Timer: Main, After: after})
 }
 
 // Overdue reports whether a master whose advert is so late must take for granted that another router has taken over.
@@ -350,7 +355,7 @@ func (m *Machine) lead(out []Action, why Remark) []Action {
 func (m *Machine) leadOne(out []Action, why Remark) []Action {
 	from := m.state
 	m.state, m.wants, m.heard = Master, true, m.cfg.Interval
-	m.preemptAt, m.garpLower = time.Time{}, false
+	m.preemptAt, m.garpLower, m.spread = time.Time{}, false, false
 	out = append(out,
 		Action{Kind: Send, M: m, Prio: m.prio},
 		Action{Kind: Arm, M: m, Timer: Main, After: m.cfg.Interval},
