@@ -27,6 +27,18 @@ type vrrpPart struct {
 	states *stateReports
 	tidier *time.Timer // gives memory back when states have stopped changing
 	auto   *autoPriority
+	keeper *time.Timer // looks after the IPVS sync daemon, if there is one
+}
+
+// keepEvery is the time between two looks at the IPVS sync daemon.
+const keepEvery = 3 * time.Second
+
+// keepSync looks after the sync daemon, and sets its next time.
+func (p *vrrpPart) keepSync() {
+	if p.cfg.Load().VRRP.SyncDaemon != nil {
+		p.engine.KeepSync()
+		p.keeper.Reset(keepEvery)
+	}
 }
 
 func newVRRPPart(env *environment) (part, error) {
@@ -48,6 +60,7 @@ func newVRRPPart(env *environment) (part, error) {
 		return nil, vrrpFinal(err)
 	}
 	p.engine, p.tell = e, newDispatcher(env, notify.VRRP)
+	p.keeper = time.AfterFunc(time.Hour, p.keepSync)
 	p.bfd(env.start.BFD)
 	return p, nil
 }
@@ -156,6 +169,8 @@ func (p *vrrpPart) run(ctx context.Context, ready func()) error {
 		go logAddresses(ctx, p.env.log)
 	}
 	go p.states.run(ctx)
+	defer p.keeper.Stop()
+	p.keeper.Reset(keepEvery)
 	err := p.engine.Run(ctx)
 	p.states.flush()
 	closeDispatcher(p.tell, &p.cfg.Load().Global)
@@ -181,6 +196,7 @@ func (p *vrrpPart) prepare(ctx context.Context, cfg *confparse.Config) (*change,
 			return err
 		}
 		p.auto.configure(&cfg.Global, &cfg.Global.VRRPProcess)
+		p.keeper.Reset(keepEvery)
 		p.tell.Reload(notifyConfig(p.env.o, cfg, notify.VRRP))
 		if cfg.Global.FifoStatesOnReload {
 			p.writeStates(ctx)

@@ -209,11 +209,25 @@ func (a *actuator) sync(sd *SyncDaemonConfig, master bool, vrid uint8) {
 	}})
 }
 
+// KeepSync has the IPVS sync daemon looked at, and started again if somebody stopped it. It may be called by any goroutine and does not wait.
+func (e *Engine) KeepSync() {
+	if e.o.Sync == nil {
+		return
+	}
+	e.act.put(job{do: func(a *actuator) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := a.o.Sync.Keep(ctx); err != nil {
+			a.log.Error("IPVS sync daemon not started again", "err", err)
+		}
+	}})
+}
+
 func (a *actuator) syncStop() {
 	if a.o.Sync == nil {
 		return
 	}
-	a.put(job{do: func(a *actuator) {
+	a.put(job{what: "stop the IPVS sync daemon", do: func(a *actuator) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := a.o.Sync.Stop(ctx); err != nil {

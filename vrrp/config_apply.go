@@ -182,6 +182,9 @@ func (e *Engine) commit(next *setup) {
 				e.tryStart(in)
 			}
 		}
+		if old != nil {
+			e.switchSync(old.SyncDaemon)
+		}
 	}
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 type SyncControl interface {
 	// Set makes the daemon of the director run as master or as backup, and the other one not.
 	Set(ctx context.Context, master bool, cfg *SyncDaemonConfig, id uint8) error
+	// Keep looks whether what the last Set made still runs, and starts it again if not.
+	Keep(ctx context.Context) error
 	// Stop ends both.
 	Stop(ctx context.Context) error
 }

@@ -91,6 +91,31 @@ func (e *Engine) notify(in *instance, a *machine.Action) {
 	}
 }
 
+// switchSync goes over from the sync daemon was to the configured one, in the role that its instance or group has now.
+func (e *Engine) switchSync(was *SyncDaemonConfig) {
+	now := e.cfg.SyncDaemon
+	if now == was || now != nil && was != nil && *now == *was {
+		return
+	}
+	if was != nil {
+		e.act.syncStop()
+	}
+	if now == nil {
+		return
+	}
+	for _, g := range e.groups {
+		for _, in := range g.members {
+			if now.Instance == in.cfg.Name || now.Instance == g.cfg.Name {
+				e.act.sync(now, g.m.State() == machine.Master, g.members[0].cfg.VRID)
+				return
+			}
+		}
+	}
+	if in := e.byName[now.Instance]; in != nil && in.m.State() != machine.Init {
+		e.act.sync(now, in.m.State() == machine.Master, in.cfg.VRID)
+	}
+}
+
 func (e *Engine) notifyGroup(a *machine.Action) {
 	if a.Kind != machine.NotifyGroup {
 		return

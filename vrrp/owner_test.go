@@ -292,6 +292,21 @@ func TestAGroupMovesAsOneAndTheSyncDaemonFollows(t *testing.T) {
 		hear(t, e, 51, 150, vip100)
 		synctest.Wait()
 		expect(t, d.take(), "4s advert 51 prio 100 id 2", "4s advert 52 prio 90 id 2", "4s del 10.9.0.100/24", "4s del 10.9.0.110/24", "4s INSTANCE VI_1 BACKUP 100", "4s INSTANCE VI_2 BACKUP 90", "4s GROUP G BACKUP 0", "4s sync backup 51")
+		e.KeepSync()
+		synctest.Wait()
+		expect(t, d.take(), "4s sync looked at")
+		// A reload with other parameters, without and with them again.
+		groups := []*GroupConfig{{Name: "G", Members: []string{"VI_1", "VI_2"}}}
+		for _, c := range []struct {
+			sd   *SyncDaemonConfig
+			want []string
+		}{{&SyncDaemonConfig{Iface: "eth1", Instance: "VI_1"}, []string{"4s sync stop", "4s sync backup 51"}}, {&SyncDaemonConfig{Iface: "eth1", Instance: "VI_1"}, nil}, {nil, []string{"4s sync stop"}}, {sd, []string{"4s sync backup 51"}}} {
+			if err := e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{one, two}, Groups: groups, SyncDaemon: c.sd}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			expect(t, d.take(), c.want...)
+		}
 		stop()
 		expect(t, d.take(), "4s INSTANCE VI_1 STOP 100", "4s INSTANCE VI_2 STOP 90", "4s GROUP G STOP 0", "4s sync stop")
 	})
@@ -303,6 +318,8 @@ func (s *fakeSync) Set(_ context.Context, master bool, _ *SyncDaemonConfig, id u
 	s.d.note("sync %s %d", map[bool]string{true: "master", false: "backup"}[master], id)
 	return nil
 }
+
+func (s *fakeSync) Keep(context.Context) error { s.d.note("sync looked at"); return nil }
 
 func (s *fakeSync) Stop(context.Context) error { s.d.note("sync stop"); return nil }
 
