@@ -120,21 +120,23 @@ func decimal(t, unit time.Duration) string {
 	return s
 }
 
-// commandText writes a command as one word: arguments with blanks in single quotes, those with such quotes in double ones.
+// commandText writes a command as one word, which splitCommand takes apart again: arguments with blanks in single quotes, those with
+// such quotes in double ones.
 func commandText(c *script.Command) string {
 	var b strings.Builder
 	for i, a := range c.Args {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		switch {
-		case a != "" && !strings.ContainsAny(a, " \t'\""):
+		if a != "" && !strings.ContainsAny(a, " \t\n'\"\\") {
 			b.WriteString(a)
-		case !strings.Contains(a, "'"):
-			b.WriteString("'" + a + "'")
-		default:
-			b.WriteString(`"` + strings.ReplaceAll(a, `"`, `"'"'"`) + `"`)
+			continue
 		}
+		quote := "'"
+		if strings.Contains(a, "'") {
+			quote = `"`
+		}
+		b.WriteString(quote + strings.NewReplacer(`\`, `\\`, quote, `\`+quote, "\n", `\n`).Replace(a) + quote)
 	}
 	return b.String()
 }

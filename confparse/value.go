@@ -323,32 +323,35 @@ func (p *interp) badNumber(k *Keyword, a *Arg, v *value, err error) {
 	}
 }
 
-// splitCommand makes the words of a command line that stood in quotes: blanks separate, inner quotes of both kinds hold together. The
-// escapes have been taken out when the line was read.
+// splitCommand makes the words of a command line that stood in quotes: blanks separate, inner quotes of both kinds hold together, and
+// backslashes escape everywhere, in single quotes too. It is a second round: the line as a whole has been unescaped when it was read.
 func splitCommand(s string) []string {
 	var out []string
-	var b strings.Builder
+	var b []byte
 	in, quote := false, byte(0)
-	for i := 0; i < len(s); i++ {
+	for i := 0; i < len(s); {
 		c := s[i]
+		i++
 		switch {
+		case c == '\\' && i < len(s):
+			i, b = unescape(s, i, b)
+			in = true
 		case quote == 0 && (c == '\'' || c == '"'):
 			quote, in = c, true
 		case quote != 0 && c == quote:
 			quote = 0
 		case quote == 0 && (c == ' ' || c == '\t'):
 			if in {
-				out = append(out, b.String())
-				b.Reset()
-				in = false
+				out = append(out, string(b))
 			}
+			b, in = b[:0], false
 		default:
-			b.WriteByte(c)
+			b = append(b, c)
 			in = true
 		}
 	}
 	if in {
-		out = append(out, b.String())
+		out = append(out, string(b))
 	}
 	return out
 }
