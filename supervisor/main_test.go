@@ -24,6 +24,9 @@ var bin string
 // TestMain builds the program once and runs the tests in network and mount namespaces of their own, where /run and /tmp are
 // empty: daemons of this host and of other tests are out of reach.
 func TestMain(m *testing.M) {
+	if os.Getenv(envEffects) != "" {
+		os.Exit(watchEffects())
+	}
 	if bin = os.Getenv("RELEVE_BIN"); bin != "" {
 		if err := ownNamespaces(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

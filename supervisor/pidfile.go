@@ -21,6 +21,9 @@ type pidFile struct {
 	left bool // it was there already: its owner did not end in good order
 }
 
+// pidDir is where the pid files of named instances, of namespaces and of use_pid_dir are.
+const pidDir = "/run/keepalived"
+
 // openDir makes a folder that everybody may look into, whatever the umask (0177 by default): pid files are there to be read. One that
 // exists stays as it is.
 func openDir(dir string) error {
@@ -37,7 +40,7 @@ func openDir(dir string) error {
 // lockPidFile opens path, not following links, and locks it with an open-file-description lock, which survives in the
 // process that opened it whatever its threads and children do.
 func lockPidFile(path string) (*pidFile, error) {
-	if dir := filepath.Dir(path); dir == "/run/keepalived" {
+	if dir := filepath.Dir(path); dir == pidDir {
 		if err := openDir(dir); err != nil {
 			return nil, fmt.Errorf("folder for pid files: %w", err)
 		}
@@ -87,6 +90,9 @@ func (p *pidFile) remove() {
 	}
 	if p.there() {
 		os.Remove(p.path)
+		if dir := filepath.Dir(p.path); dir == pidDir {
+			os.Remove(dir) // the last one who leaves: while somebody else's files are in it, it stays
+		}
 	}
 	p.f.Close()
 }
