@@ -76,3 +76,50 @@ func TestABrowserShowsTheDiagram(t *testing.T) {
 		}
 	}
 }
+
+// On paper each page says whose lanes these are.
+func TestPrintedPagesAllNameTheHosts(t *testing.T) {
+	testneed.Need(t, "chromium")
+	if _, err := exec.LookPath("pdftotext"); err != nil {
+		t.Skip("pdftotext reads what was printed: install poppler-utils")
+	}
+	k := annotate(t, "testdata/failover.pcapng")
+	var b bytes.Buffer
+	p := &capture.Page{W: &b}
+	for i := range k.frames {
+		n := k.notes[i]
+		n.Kind = capture.Change // hidden frames are not printed: enough for several pages
+		if err := p.Frame(k.frames[i], &n, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(k.last); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	page, pdf := filepath.Join(dir, "page.html"), filepath.Join(dir, "page.pdf")
+	if err := os.WriteFile(page, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+filepath.Join(dir, "profile"), "--print-to-pdf="+pdf, "file://"+page).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := exec.CommandContext(ctx, "pdftotext", "-layout", pdf, "-").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := regexp.MustCompile(`<g class="lane"><text[^>]*><title>[^<]*</title>([^<]*)</text>`).FindAllStringSubmatch(b.String(), -1)
+	pages := strings.Split(strings.TrimSuffix(string(text), "\f"), "\f")
+	if len(pages) < 2 || len(hosts) < 2 {
+		t.Fatalf("%d pages, %d hosts", len(pages), len(hosts))
+	}
+	for i, text := range pages {
+		for _, h := range hosts {
+			if !strings.Contains(strings.ReplaceAll(text, " ", ""), strings.ReplaceAll(h[1], " ", "")) {
+				t.Errorf("page %d of %d does not name %s:\n%s", i+1, len(pages), h[1], text[:min(len(text), 400)])
+			}
+		}
+	}
+}

@@ -239,7 +239,7 @@ type band struct {
 }
 
 // partRows is how many rows an SVG of the diagram has: printers break pages between them.
-const partRows = 16
+const partRows = 8
 
 // The place of a row's arrow below its upper edge, and the room for a note of the time that went by before it.
 const (
@@ -258,7 +258,8 @@ func silence(gap time.Duration) int {
 	return 0
 }
 
-// diagram draws the rows in parts that stand below each other without a seam. The script lays them out anew when routine frames
+// diagram draws the rows in parts that stand below each other without a seam, the rows of a table whose head has the names of the hosts:
+// browsers repeat it on each page that they print. The script lays them out anew when routine frames
 // are shown or hidden: its numbers are these.
 func (p *Page) diagram() string {
 	if len(p.rows) == 0 {
@@ -269,12 +270,12 @@ func (p *Page) diagram() string {
 	textAt := laneLeft + len(p.lanes)*laneWidth + 20
 	width := textAt + textChars*8
 	var b strings.Builder
-	fmt.Fprintf(&b, "<div id=\"diagram\" data-text=\"%d\">\n<svg class=\"heads\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"30\" viewBox=\"0 0 %d 30\">", textAt, width, width)
+	fmt.Fprintf(&b, "<table id=\"diagram\" data-text=\"%d\">\n<thead><tr><td><svg class=\"heads\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"30\" viewBox=\"0 0 %d 30\">", textAt, width, width)
 	b.WriteString("<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path d=\"M0,0 L8,4 L0,8 z\"/></marker></defs>\n")
 	for i, h := range p.lanes {
 		fmt.Fprintf(&b, "<g class=\"lane\"><text x=\"%d\" y=\"18\"><title>%s</title>%s</text></g>\n", x(i), html.EscapeString(h), html.EscapeString(shorten(h, laneWidth/7)))
 	}
-	b.WriteString("</svg>\n")
+	b.WriteString("</svg></td></tr></thead>\n<tbody>\n")
 	bands := p.bands()
 	objects := map[string][]string{}
 	for _, o := range bands {
@@ -296,7 +297,7 @@ func (p *Page) diagram() string {
 			p.row(&body, r, x, tops[i], textAt, lines, begin, gap)
 			y += 8 + max(1, len(lines))*lineHigh
 		}
-		fmt.Fprintf(&b, "<svg class=\"part\" data-first=\"%d\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", first, width, y, width, y)
+		fmt.Fprintf(&b, "<tr><td><svg class=\"part\" data-first=\"%d\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", first, width, y, width, y)
 		for i := range p.lanes {
 			fmt.Fprintf(&b, "<line class=\"lane\" x1=\"%d\" y1=\"0\" x2=\"%d\" y2=\"%d\"/>", x(i), x(i), y)
 		}
@@ -317,9 +318,9 @@ func (p *Page) diagram() string {
 		}
 		b.WriteByte('\n')
 		b.WriteString(body.String())
-		b.WriteString("</svg>\n")
+		b.WriteString("</svg></td></tr>\n")
 	}
-	b.WriteString("</div>\n")
+	b.WriteString("</tbody></table>\n")
 	return b.String()
 }
 
