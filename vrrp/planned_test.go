@@ -110,6 +110,9 @@ func TestTheWritesOfAReloadAreThoseOfItsPlan(t *testing.T) {
 			if err := e.Reload(t.Context(), next); err != nil {
 				t.Fatal(err)
 			}
+			if err := e.call(t.Context(), e.settleAll); err != nil { // also what is kept back for an advert that is just due
+				t.Fatal(err)
+			}
 			synctest.Wait()
 			var writes, want, resigned []string
 			for _, l := range d.take() {
