@@ -8,12 +8,25 @@ import (
 	"sync"
 )
 
-// idle are the keywords whose values are read, checked and carried, but on which no room acts.
-var idle = sync.OnceValue(func() map[string]bool {
-	return set(`enable_dbus dbus_service_name dbus_no_interface_name snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker
-	enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval
-	snmp_name lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force
-	tmp_config_directory regex_stack ca debug hashed`)
+// idle are the keywords whose values are read, checked and carried, but on which no room acts, with the reason.
+var idle = sync.OnceValue(func() map[string]string {
+	m := map[string]string{
+		"lvs_netlink_cmd_rcv_bufs":       "the socket that writes the table has the room that its batches need",
+		"lvs_netlink_cmd_rcv_bufs_force": "as lvs_netlink_cmd_rcv_bufs",
+		"tmp_config_directory":           "the configuration goes to the children in memory, no file is written",
+		"regex_stack":                    "the matcher is bounded in steps and memory without it",
+		"ca":                             "the file must be good; as in the reference it verifies no server",
+		"debug":                          "it has no effect in the reference either",
+		"hashed":                         "the kernel sets this flag on every service",
+	}
+	for w := range set(`snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3
+		enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval snmp_name`) {
+		m[w] = "there is no SNMP agent: releve status and releve lvs --json have these figures"
+	}
+	for w := range set(`enable_dbus dbus_service_name dbus_no_interface_name`) {
+		m[w] = "there is no D-Bus service: releve status --json has what it would tell"
+	}
+	return m
 })
 
 func set(words string) map[string]bool {
@@ -145,8 +158,8 @@ func WriteCoverage(w io.Writer) error {
 			k := &t.Rows()[i]
 			total++
 			room := k.Room
-			if idle()[k.Name] {
-				room = "carried only"
+			if why := idle()[k.Name]; why != "" {
+				room = "nobody: " + why
 			} else {
 				acted++
 			}

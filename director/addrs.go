@@ -19,13 +19,21 @@ const (
 	addrRetry  = time.Second
 )
 
+// WatchOptions are the settings of WatchAddrs.
+type WatchOptions struct {
+	// ReceiveBuffer is the size of the netlink socket's receive buffer in bytes, 0 the system's default; Force lets it be larger than
+	// net.core.rmem_max (lvs_netlink_monitor_rcv_bufs).
+	ReceiveBuffer int
+	Force         bool
+}
+
 // WatchAddrs calls report with all addresses of this network namespace, at once and whenever they changed, until ctx is done. It is what
 // feeds Director.SetLocalAddrs where a virtual server has ha_suspend. Lost netlink messages are made good by reading everything anew.
-func WatchAddrs(ctx context.Context, report func([]netip.Addr)) error {
+func WatchAddrs(ctx context.Context, o WatchOptions, report func([]netip.Addr)) error {
 	var last []netip.Addr
 	first := true
 	for {
-		err := watchOnce(ctx, func(a []netip.Addr) {
+		err := watchOnce(ctx, o, func(a []netip.Addr) {
 			if first || !slices.Equal(a, last) {
 				first, last = false, a
 				report(a)
@@ -50,7 +58,7 @@ func WatchAddrs(ctx context.Context, report func([]netip.Addr)) error {
 var errAddrsEnded = errors.New("the address subscription ended")
 
 // watchOnce returns when the subscription breaks.
-func watchOnce(ctx context.Context, report func([]netip.Addr)) error {
+func watchOnce(ctx context.Context, o WatchOptions, report func([]netip.Addr)) error {
 	ch, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
 	defer func() {
 		close(done)
@@ -59,7 +67,8 @@ func watchOnce(ctx context.Context, report func([]netip.Addr)) error {
 			}
 		}()
 	}()
-	if err := netlink.AddrSubscribeWithOptions(ch, done, netlink.AddrSubscribeOptions{ErrorCallback: func(error) {}}); err != nil {
+	if err := netlink.AddrSubscribeWithOptions(ch, done, netlink.AddrSubscribeOptions{ErrorCallback: func(error) {},
+		ReceiveBufferSize: min(o.ReceiveBuffer, 1<<30), ReceiveBufferForceSize: o.Force}); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
 	for {

@@ -43,7 +43,9 @@ func TestAddressesAreSeenToComeAndGo(t *testing.T) {
 	defer cancel()
 	lists := make(chan []netip.Addr, 100)
 	done := make(chan error, 1)
-	go func() { done <- WatchAddrs(ctx, func(a []netip.Addr) { lists <- a }) }()
+	go func() {
+		done <- WatchAddrs(ctx, WatchOptions{ReceiveBuffer: 1 << 20, Force: true}, func(a []netip.Addr) { lists <- a })
+	}()
 	vip := netip.MustParseAddr("10.2.0.1")
 	addr, _ := netlink.ParseAddr("10.2.0.1/32")
 	until := func(there bool) {

@@ -136,8 +136,9 @@ func (p *checkerPart) watch(ctx context.Context, cfg *confparse.Config) {
 	if !slices.ContainsFunc(cfg.LVS.VirtualServers, func(v *director.VirtualServer) bool { return v.HASuspend }) || p.watching.Swap(true) {
 		return
 	}
+	o := director.WatchOptions{ReceiveBuffer: cfg.Global.Buffers.LVSMonitor, Force: cfg.Global.Buffers.ForceLVSMonitor}
 	go func() {
-		if err := director.WatchAddrs(ctx, p.dir.SetLocalAddrs); err != nil && ctx.Err() == nil {
+		if err := director.WatchAddrs(ctx, o, p.dir.SetLocalAddrs); err != nil && ctx.Err() == nil {
 			p.env.log.Error(fmt.Sprintf("ha_suspend has no effect: %v", err))
 		}
 	}()
