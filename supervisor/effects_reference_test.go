@@ -33,6 +33,7 @@ type outcome struct {
 	Wire   []string // the different frames: adverts, ARP, neighbour advertisements, each with its interface
 	Bye    []string // the different adverts after SIGTERM
 	States []string // instances and their states, as logged
+	Starts []string // instances that start as BACKUP, in one row in the order of the log
 	Calls  []string // arguments of the scripts
 	Status int
 	Log    string
@@ -115,7 +116,8 @@ func compareEffects(t *testing.T, text string, got, want *outcome) {
 		got, want []string
 	}{
 		{"while it runs", got.Up, want.Up}, {"after the stop", got.Left, want.Left}, {"on the wire", got.Wire, want.Wire},
-		{"adverts at the end", got.Bye, want.Bye}, {"states", got.States, want.States}, {"scripts", got.Calls, want.Calls},
+		{"adverts at the end", got.Bye, want.Bye}, {"states", got.States, want.States}, {"order of the start", got.Starts, want.Starts},
+		{"scripts", got.Calls, want.Calls},
 	} {
 		for _, r := range minus(c.want, c.got) {
 			t.Errorf("%s, only the reference: %s", c.what, r)
@@ -235,7 +237,7 @@ func watch(path, conf string) (*outcome, error) {
 		case <-ended:
 		}
 	}
-	e := &outcome{}
+	e := &outcome{Starts: []string{""}}
 	for _, line := range directives(string(text), "until") {
 		for end := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), line); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
@@ -280,6 +282,9 @@ func watch(path, conf string) (*outcome, error) {
 	e.Calls = lines(string(calls))
 	for l := range strings.Lines(e.Log) {
 		if m := entering.FindString(l); m != "" {
+			if strings.Contains(l, "(init)") {
+				e.Starts[0] += m
+			}
 			e.States = append(e.States, strings.ToLower(m)) // an instance that starts in FAULT has another case in 2.2.7
 		}
 	}

@@ -332,9 +332,7 @@ func (e *Engine) begin() {
 	}
 	e.act.statics(nil, e.staticChanges(true))
 	// Each counts from its own start: beats that are a few microseconds apart, which is what an advert takes, are more even than a burst.
-	for _, in := range e.instances {
-		e.tryStart(in)
-	}
+	e.tryStart(e.instances...)
 }
 
 // finish resigns, withdraws and waits until that is done.

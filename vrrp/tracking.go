@@ -151,23 +151,37 @@ func (e *Engine) waits(in *instance) bool {
 	})
 }
 
-// tryStart starts an instance, and a group only as a whole, once nothing has to be waited for.
-func (e *Engine) tryStart(in *instance) {
-	members := []*instance{in}
-	if in.group != nil {
-		members = in.group.members
-	}
-	if !e.started || slices.ContainsFunc(members, e.waits) {
+// tryStart starts instances, and groups only as a whole, once nothing has to be waited for: in the order of the file, which is not always
+// that of a group's members.
+func (e *Engine) tryStart(list ...*instance) {
+	if !e.started {
 		return
 	}
-	for _, m := range members {
-		if m.m.State() == machine.Init {
-			e.evaluate(m)
-			e.ownFaults(m)
+	ready := map[*instance]bool{}
+	for _, in := range list {
+		members := []*instance{in}
+		if in.group != nil {
+			members = in.group.members
+		}
+		if ready[in] || slices.ContainsFunc(members, e.waits) {
+			continue
+		}
+		for _, m := range members {
+			ready[m] = true
+			if m.m.State() == machine.Init {
+				e.evaluate(m)
+				e.ownFaults(m)
+			}
 		}
 	}
-	for _, m := range members {
-		e.startInstance(m)
+	if len(list) == 1 && len(ready) == 1 {
+		e.startInstance(list[0])
+		return
+	}
+	for _, in := range e.instances {
+		if ready[in] {
+			e.startInstance(in)
+		}
 	}
 }
 
