@@ -143,11 +143,15 @@ func (e *Engine) reprioritise(in *instance) {
 	}
 }
 
-// waits reports whether an instance may not start yet: nothing is known yet of an unweighted script or process.
+// waits reports whether an instance may not start yet: nothing is known yet of an unweighted script or process, or of a file, which is
+// read at once.
 func (e *Engine) waits(in *instance) bool {
 	return slices.ContainsFunc(e.dependencies(in), func(d dependency) bool {
 		o := e.objects[d.key]
-		return o != nil && !o.known && d.weight == 0 && (d.key.kind == trackScript || d.key.kind == trackProcess)
+		if o == nil || o.known {
+			return false
+		}
+		return d.key.kind == trackFile || d.weight == 0 && (d.key.kind == trackScript || d.key.kind == trackProcess)
 	})
 }
 
