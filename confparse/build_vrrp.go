@@ -3,6 +3,7 @@ package confparse
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"releve/vrrp"
@@ -69,8 +70,9 @@ func (p *interp) buildVRRP(cfg *Config) {
 			c.Groups = append(c.Groups, gc)
 		}
 	}
-	for i, in := range c.Instances { // a copy lets go of everything that was read about the instance
+	for i, in := range c.Instances { // a copy lets go of everything that was read about the instance, and lies close to the next one's
 		own := *in
+		own.VIPs, own.Excluded, own.Peers = slices.Clone(in.VIPs), slices.Clone(in.Excluded), slices.Clone(in.Peers)
 		c.Instances[i] = &own
 	}
 	p.buildStatic(c)

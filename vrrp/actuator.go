@@ -34,9 +34,7 @@ type firewall interface {
 type plan struct {
 	name   string
 	add    []vip.Change // in the order of the file: addresses, then excluded ones
-	del    []vip.Change // the reverse
 	frames []announcement
-	garp   GARPConfig
 	deny   []vip.Guarded // addresses that nobody may use here (no_accept)
 	// term counts changes of state. Announcements queued in an earlier term are not sent.
 	term *atomic.Uint64
@@ -177,7 +175,7 @@ func (a *actuator) drop(p *plan, loud bool) {
 	if loud {
 		a.say(slog.LevelDebug, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
 	}
-	a.put(job{changes: p.del, plan: p})
+	a.put(job{changes: removals(p.add), plan: p})
 	a.guard(p, false)
 }
 

@@ -28,7 +28,7 @@ func (e *Engine) known(i *iface) *iface {
 
 // newInstance makes an instance in INIT and ties it to its socket.
 func (e *Engine) newInstance(id int, c *InstanceConfig, f footing) *instance {
-	in := &instance{cfg: c, faults: map[string]bool{}, weights: map[string]int{}, said: map[said]bool{}}
+	in := &instance{cfg: c}
 	for t := range machine.Timers {
 		in.timers[t] = timer{in: in, which: t}
 	}

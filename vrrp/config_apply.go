@@ -88,7 +88,7 @@ func (e *Engine) commit(next *setup) {
 	if e.watch != nil {
 		e.watch.onLink, e.watch.onAddr, e.watch.onLost = e.onLink, e.onAddr, e.resync
 	}
-	oldStatics := e.staticChanges(false)
+	oldStatics := e.statics()
 	e.settleAll()
 	e.act.hold()
 	defer e.act.letGo()
@@ -176,7 +176,7 @@ func (e *Engine) commit(next *setup) {
 	e.watchLosses()
 	if e.started {
 		e.staticsBack()
-		e.act.statics(gone(oldStatics, e.staticChanges(false)), e.staticChanges(true))
+		e.act.statics(gone(oldStatics, e.statics()), e.statics())
 		for _, in := range e.instances {
 			if in.m.State() == machine.Init {
 				e.tryStart(in)
@@ -214,7 +214,7 @@ func (e *Engine) alter(in *instance, was *plan, master bool) {
 	if in.m.State() != machine.Master {
 		// An address that is not configured any more can be there only if this very reload made the instance leave: what it releases
 		// is what the new configuration has.
-		if del := gone(was.del, in.plan.del); master && len(del) > 0 {
+		if del := gone(was.add, in.plan.add); master && len(del) > 0 {
 			e.act.put(job{changes: del, plan: in.plan})
 			if !slices.Equal(was.deny, in.plan.deny) {
 				e.act.guard(was, false)
@@ -226,14 +226,14 @@ func (e *Engine) alter(in *instance, was *plan, master bool) {
 		e.act.guard(was, false)
 		e.act.guard(in.plan, true)
 	}
-	if del := gone(was.del, in.plan.del); len(del) > 0 {
+	if del := gone(was.add, in.plan.add); len(del) > 0 {
 		e.act.put(job{changes: del, plan: in.plan})
 	}
-	if len(gone(in.plan.del, was.del)) > 0 || len(gone(was.del, in.plan.del)) > 0 {
+	if len(gone(in.plan.add, was.add)) > 0 || len(gone(was.add, in.plan.add)) > 0 {
 		// All of them: the kernel may have taken secondaries along with a removed primary.
 		e.act.put(job{changes: in.plan.add, plan: in.plan})
 	}
-	if len(gone(in.plan.del, was.del)) > 0 {
+	if len(gone(in.plan.add, was.add)) > 0 {
 		e.announce(in, machine.Takeover)
 		if d := in.m.Config().AnnounceDelay; d > 0 {
 			e.sched.arm(&in.timers[machine.Second], e.now()+d)
@@ -241,16 +241,17 @@ func (e *Engine) alter(in *instance, was *plan, master bool) {
 	}
 }
 
-// gone are the removals in from that to does not have, be it only with another label, scope or next hop.
+// gone removes what is in from and not in to, be it only with another label, scope or next hop. The last one goes first.
 func gone(from, to []vip.Change) []vip.Change {
 	var out []vip.Change
-	for i := range from {
-		c := &from[i]
+	for i := len(from) - 1; i >= 0; i-- {
+		c := from[i]
 		same := func(o vip.Change) bool { return c.Same(&o) }
 		if i < len(to) && same(to[i]) || slices.ContainsFunc(to, same) {
 			continue
 		}
-		out = append(out, *c)
+		c.Add = false
+		out = append(out, c)
 	}
 	return out
 }

@@ -330,7 +330,7 @@ func (e *Engine) begin() {
 	if e.o.Reclaim {
 		e.reclaim()
 	}
-	e.act.statics(nil, e.staticChanges(true))
+	e.act.statics(nil, e.statics())
 	// Each counts from its own start: beats that are a few microseconds apart, which is what an advert takes, are more even than a burst.
 	e.tryStart(e.instances...)
 }
@@ -343,7 +343,7 @@ func (e *Engine) finish() {
 	}
 	e.settleAll()
 	if e.started && !e.o.KeepAtStop {
-		e.act.statics(e.staticChanges(false), nil)
+		e.act.statics(removals(e.statics()), nil)
 	}
 	for _, in := range e.instances {
 		e.dropVMACs(in, footing{})

@@ -31,7 +31,8 @@ type instance struct {
 	timers    [machine.Timers]timer
 	stats     Stats
 
-	// faults are the reasons for FAULT that hold now; weights what tracked objects add to the priority.
+	// faults are the reasons for FAULT that hold now; weights what tracked objects add to the priority. These and said are nil until they
+	// are needed: most of a thousand instances never have any.
 	faults  map[string]bool
 	weights map[string]int
 
@@ -327,6 +328,9 @@ func (e *Engine) reject(in *instance, r wire.Reason) {
 	k := said{r, e.packet.Src}
 	if in.said[k] || len(in.said) >= maxSaid {
 		return
+	}
+	if in.said == nil {
+		in.said = map[said]bool{}
 	}
 	in.said[k] = true
 	text := fmt.Sprintf("(%s) ignoring received advertisement from %s: %s", in.cfg.Name, e.packet.Src, r)

@@ -30,6 +30,9 @@ func (e *Engine) fault(in *instance, why string, on bool) {
 	}
 	was := len(in.faults)
 	if on {
+		if in.faults == nil {
+			in.faults = map[string]bool{}
+		}
 		in.faults[why] = true
 	} else {
 		delete(in.faults, why)

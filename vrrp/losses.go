@@ -44,7 +44,7 @@ func (e *Engine) watchLosses() {
 	for _, in := range e.instances {
 		add(in, in.plan.add)
 	}
-	add(nil, e.staticChanges(true))
+	add(nil, e.statics())
 	if e.routes != nil {
 		e.routes.want.Store(&want)
 		return
@@ -128,7 +128,7 @@ func (e *Engine) repair() {
 		}
 	}
 	if e.started {
-		e.act.statics(nil, e.staticChanges(true))
+		e.act.statics(nil, e.statics())
 	}
 }
 
@@ -153,7 +153,7 @@ func (e *Engine) restore(c vip.Change) {
 // restored notes whether something static is there.
 func (e *Engine) restored(c vip.Change, err error) {
 	name := c.String()
-	still := slices.ContainsFunc(e.staticChanges(true), func(o vip.Change) bool { return o.String() == name && o.Index == c.Index })
+	still := slices.ContainsFunc(e.statics(), func(o vip.Change) bool { return o.String() == name && o.Index == c.Index })
 	switch {
 	case err == nil:
 		delete(e.broken, name)
@@ -192,7 +192,7 @@ func (e *Engine) staticLost(p vip.Present) {
 	if len(e.cfg.StaticAddrs) == 0 {
 		return
 	}
-	for _, c := range e.staticChanges(true) {
+	for _, c := range e.statics() {
 		if c.Route == nil && c.Rule == nil && c.Index == p.Index && c.Addr.Prefix == p.Prefix {
 			e.restore(c)
 		}

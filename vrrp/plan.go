@@ -12,14 +12,14 @@ import (
 
 // plan collects what the actuator needs for an instance.
 func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
-	p := &plan{name: in.cfg.Name, garp: in.cfg.GARP, term: term}
+	p := &plan{name: in.cfg.Name, term: term}
 	router := map[int]bool{}
 	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
 		i := e.ifaceOf(in, &a)
 		if i == nil {
 			continue
 		}
-		p.both(vip.Change{Index: i.index, Addr: a})
+		p.add = append(p.add, vip.Change{Add: true, Index: i.index, Addr: a})
 		if !in.cfg.Accept && in.cfg.Priority != 255 {
 			p.deny = append(p.deny, vip.Guarded{Addr: a.Prefix.Addr(), Index: i.index})
 		}
@@ -46,12 +46,11 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		if r.Dev == "" && len(r.NextHops) == 0 && !r.Refuses() && in.cfg.Iface != "" {
 			r.Dev = in.cfg.Iface
 		}
-		p.both(vip.Change{Route: &r, Links: links})
+		p.add = append(p.add, vip.Change{Add: true, Route: &r, Links: links})
 	}
 	for _, r := range in.cfg.Rules {
-		p.both(vip.Change{Rule: &r, Links: links})
+		p.add = append(p.add, vip.Change{Add: true, Rule: &r, Links: links})
 	}
-	slices.Reverse(p.del)
 	return p
 }
 
@@ -113,11 +112,14 @@ func (e *Engine) ifaceOf(in *instance, a *vip.Address) *iface {
 	return in.ifc
 }
 
-// both adds c to what is added, and its removal to what is removed.
-func (p *plan) both(c vip.Change) {
-	p.del = append(p.del, c)
-	c.Add = true
-	p.add = append(p.add, c)
+// removals undo additions, the last one first.
+func removals(add []vip.Change) []vip.Change {
+	del := slices.Clone(add)
+	slices.Reverse(del)
+	for i := range del {
+		del[i].Add = false
+	}
+	return del
 }
 
 // linkNames is the table of interfaces for routes and rules.
@@ -132,19 +134,18 @@ func (e *Engine) linkNames() vip.Links {
 	return l
 }
 
-// staticChanges are the static addresses, routes and rules as additions or, in reverse order, as removals.
-func (e *Engine) staticChanges(add bool) []vip.Change {
+// statics are the static addresses, routes and rules as additions.
+func (e *Engine) statics() (list []vip.Change) {
 	if e.cfg == nil {
 		return nil
 	}
-	var p plan
 	for _, a := range e.cfg.StaticAddrs {
 		dev := a.Dev
 		if dev == "" {
 			dev = e.cfg.DefaultIface
 		}
 		if i := byName(e.ifaces, dev); i != nil {
-			p.both(vip.Change{Index: i.index, Addr: a})
+			list = append(list, vip.Change{Add: true, Index: i.index, Addr: a})
 		}
 	}
 	var links vip.Links
@@ -152,14 +153,10 @@ func (e *Engine) staticChanges(add bool) []vip.Change {
 		links = e.linkNames()
 	}
 	for _, r := range e.cfg.StaticRoutes {
-		p.both(vip.Change{Route: &r, Links: links})
+		list = append(list, vip.Change{Add: true, Route: &r, Links: links})
 	}
 	for _, r := range e.cfg.StaticRules {
-		p.both(vip.Change{Rule: &r, Links: links})
+		list = append(list, vip.Change{Add: true, Rule: &r, Links: links})
 	}
-	if add {
-		return p.add
-	}
-	slices.Reverse(p.del)
-	return p.del
+	return list
 }

@@ -440,7 +440,7 @@ func (e *Engine) assume(from, to *Config) (*Plan, error) {
 	}
 	e.handOver()
 	e.act.queue, e.resigned = nil, nil
-	for _, c := range e.staticChanges(true) {
+	for _, c := range e.statics() {
 		if i := e.ifaces[c.Index]; i != nil && c.Route == nil && c.Rule == nil {
 			i.addrs = append(i.addrs, c.Addr.Prefix)
 		}

@@ -43,7 +43,7 @@ func (e *Engine) reclaim() {
 			}
 		}
 	}
-	for _, c := range e.staticChanges(true) {
+	for _, c := range e.statics() {
 		need(c)
 	}
 	h := e.vmacs.h

@@ -223,7 +223,7 @@ func (e *Engine) before() *scene {
 		}
 	}
 	if e.started {
-		for _, c := range e.staticChanges(true) {
+		for _, c := range e.statics() {
 			s.present[presenceOf(&c)] = true
 		}
 	}

@@ -95,6 +95,9 @@ func (e *Engine) evaluate(in *instance) {
 		default:
 			weight, fault = effect(o.up != d.revers, d.weight)
 		}
+		if in.weights == nil {
+			in.weights = map[string]int{}
+		}
 		in.weights[label] = weight
 		e.fault(in, label, fault)
 	}

@@ -10,8 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limit is how many packets one call carries.
-const Limit = 64
+// Limit is how many packets one call sends, readLimit how many it receives: their buffers have room for the longest packets.
+const (
+	Limit     = 64
+	readLimit = 32
+)
 
 type mmsghdr struct {
 	hdr unix.Msghdr
@@ -119,18 +122,18 @@ func (w *Writer) Flush(fd int) (failed int, err error) {
 
 // Reader receives packets into its own buffers.
 type Reader struct {
-	hdrs  [Limit]mmsghdr
-	iovs  [Limit]unix.Iovec
-	names [Limit]name
-	ctl   [Limit][128]byte
+	hdrs  [readLimit]mmsghdr
+	iovs  [readLimit]unix.Iovec
+	names [readLimit]name
+	ctl   [readLimit][128]byte
 	bufs  []byte
 	size  int
 }
 
 // NewReader makes a reader of packets of up to size bytes; longer ones are cut.
 func NewReader(size int) *Reader {
-	r := &Reader{bufs: make([]byte, Limit*size), size: size}
-	for i := range Limit {
+	r := &Reader{bufs: make([]byte, readLimit*size), size: size}
+	for i := range readLimit {
 		r.iovs[i].Base = &r.bufs[i*size]
 		r.iovs[i].SetLen(size)
 		h := &r.hdrs[i].hdr
@@ -145,16 +148,16 @@ func NewReader(size int) *Reader {
 // ErrAgain says that nothing is waiting.
 var ErrAgain = errors.New("nothing to receive")
 
-// Read receives what is waiting, at most Limit packets, without blocking.
+// Read receives what is waiting, at most readLimit packets, without blocking.
 func (r *Reader) Read(fd int) (int, error) {
-	for i := range Limit {
+	for i := range readLimit {
 		h := &r.hdrs[i].hdr
 		h.Namelen = uint32(len(r.names[i]))
 		h.SetControllen(len(r.ctl[i]))
 	}
 	for {
 		n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.hdrs[0])),
-			Limit, unix.MSG_DONTWAIT, 0, 0)
+			readLimit, unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
