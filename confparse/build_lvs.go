@@ -86,7 +86,7 @@ func (p *interp) checkerSecurity() {
 		return
 	}
 	p.add(Diagnostic{Severity: Warning, Code: "script-security-check", Exit: ExitSecurity, Host: true,
-		Message: "scripts of checkers are run without enable_script_security in global_defs"})
+		Message: "SECURITY VIOLATION - check scripts are being executed but script_security not enabled: enable_script_security in global_defs does that"})
 }
 
 // fewServers is up to how many real servers looking at all of them is faster than a map.

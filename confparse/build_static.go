@@ -60,5 +60,5 @@ func (p *interp) scriptSecurity() {
 		}
 	}
 	p.add(Diagnostic{Severity: Warning, Code: "script-security", Exit: exit, Host: true,
-		Message: "scripts are run without enable_script_security in global_defs"})
+		Message: "SECURITY VIOLATION - scripts are being executed but script_security not enabled: enable_script_security in global_defs does that"})
 }

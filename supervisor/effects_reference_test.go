@@ -32,7 +32,7 @@ type outcome struct {
 	Left   []string // the same after the stop, and the files in /run and /tmp
 	Wire   []string // the different frames: adverts, ARP, neighbour advertisements, each with its interface
 	Bye    []string // the different adverts after SIGTERM
-	States []string // instances and their states, as logged
+	States []string // what is logged of the states of instances, and of what they set and remove
 	Starts []string // instances that start as BACKUP, in one row in the order of the log
 	Calls  []string // arguments of the scripts
 	Status int
@@ -294,7 +294,7 @@ func watch(path, conf string) (*outcome, error) {
 	return e, nil
 }
 
-var entering = regexp.MustCompile(`(?i)\(\w+\) entering (master|backup|fault) state`)
+var entering = regexp.MustCompile(`(?i)\(\w+\) (entering (master|backup|fault) state|(setting|removing) (E-)?(VIPs|Virtual (Routes|Rules)))|keepalived has no configuration to run`)
 
 // unstable is what the kernel counts, and numbers of interfaces; nft prints the second half of a map of interfaces as it likes.
 var unstable = regexp.MustCompile(`^\d+: |link-netns(id)? \S+|expires \S+|elements = \{ "vrrp.*`)

@@ -394,6 +394,9 @@ func (p *parent) checkUp() {
 			}
 			tellStarter(exitOK)
 		}
+		if p.running() == 0 {
+			p.log.Warn("Warning - keepalived has no configuration to run")
+		}
 		p.log.Info("Startup complete")
 		if p.o.DumpConf {
 			p.dumps.ask(toLog)

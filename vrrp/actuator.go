@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type plan struct {
 	add    []vip.Change // in the order of the file: addresses, then excluded ones
 	frames []announcement
 	deny   []vip.Guarded // addresses that nobody may use here (no_accept)
+	kinds  []string      // what there is beside addresses, in the reference's words
 	// term counts changes of state. Announcements queued in an earlier term are not sent.
 	term *atomic.Uint64
 }
@@ -141,11 +143,20 @@ func (a *actuator) say(level slog.Level, text string, attrs ...slog.Attr) {
 	}
 }
 
+func (a *actuator) sayOf(p *plan, verb, what string) {
+	if a.log.Enabled(context.Background(), slog.LevelDebug) {
+		a.say(slog.LevelDebug, "("+p.name+") "+verb+" "+what, slog.String("instance", p.name))
+	}
+}
+
 func (a *actuator) notify(ev Event) { a.put(job{ev: &ev}) }
 
 // take adds the addresses of an instance.
 func (a *actuator) take(p *plan) {
-	a.say(slog.LevelDebug, "("+p.name+") setting VIPs.", slog.String("instance", p.name))
+	a.sayOf(p, "setting", "VIPs.")
+	for _, what := range p.kinds {
+		a.sayOf(p, "setting", what)
+	}
 	a.guard(p, true)
 	a.put(job{changes: p.add, plan: p})
 }
@@ -173,7 +184,10 @@ func (a *actuator) guard(p *plan, deny bool) {
 // drop removes them.
 func (a *actuator) drop(p *plan, loud bool) {
 	if loud {
-		a.say(slog.LevelDebug, "("+p.name+") removing VIPs.", slog.String("instance", p.name))
+		for _, what := range slices.Backward(p.kinds) {
+			a.sayOf(p, "removing", what)
+		}
+		a.sayOf(p, "removing", "VIPs.")
 	}
 	a.put(job{changes: removals(p.add), plan: p})
 	a.guard(p, false)

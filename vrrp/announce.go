@@ -129,7 +129,13 @@ func single(a netip.Addr) string {
 	return "unsolicited Neighbour Advert"
 }
 
-func plural(a netip.Addr) string { return single(a) + "s" }
+// plural has the reference's capital.
+func plural(a netip.Addr) string {
+	if a.Is4() {
+		return "gratuitous ARPs"
+	}
+	return "Unsolicited Neighbour Adverts"
+}
 
 // announce queues a burst for an instance.
 func (e *Engine) announce(in *instance, b machine.Burst) {

@@ -38,6 +38,14 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			p.frames = append(p.frames, an)
 		}
 	}
+	for _, k := range []struct {
+		n    int
+		what string
+	}{{len(in.cfg.Excluded), "E-VIPs."}, {len(in.cfg.Routes), "Virtual Routes"}, {len(in.cfg.Rules), "Virtual Rules"}} {
+		if k.n > 0 {
+			p.kinds = append(p.kinds, k.what)
+		}
+	}
 	var links vip.Links
 	if len(in.cfg.Routes)+len(in.cfg.Rules) > 0 {
 		links = e.linkNames()
