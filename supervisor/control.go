@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -76,7 +77,8 @@ const (
 	answerPatience  = reloadPatience * 4 // to get an answer
 	maxRequest      = 1 << 16            // bytes
 	maxAnswer       = 64 << 20           // bytes
-	controlClients  = 16                 // at a time
+	controlClients  = 64                 // at a time; who comes then is told so at once
+	acceptPause     = time.Second        // after a client that could not be taken: no descriptors, no memory
 )
 
 // SocketPath is the control socket that belongs to a pid file of a parent.
@@ -89,7 +91,7 @@ type control struct {
 }
 
 // openControl takes the place of a socket that a dead predecessor left: whoever holds the pid file's lock owns the path.
-func openControl(path string, ask func(request) Answer) (*control, error) {
+func openControl(path string, log *slog.Logger, ask func(request) Answer) (*control, error) {
 	if st, err := os.Lstat(path); err == nil {
 		if st.Mode().Type() != os.ModeSocket {
 			return nil, fmt.Errorf("control socket %s: something else is there", path)
@@ -104,22 +106,41 @@ func openControl(path string, ask func(request) Answer) (*control, error) {
 		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	c := &control{l, path}
-	slots := make(chan struct{}, controlClients)
-	go func() {
-		for {
-			conn, err := l.AcceptUnix()
-			if err != nil {
-				return
+	go acceptClients(l, log, func(conn *net.UnixConn) { serve(conn, ask) })
+	return &control{l, path}, nil
+}
+
+// acceptClients serves clients until l is closed. One that cannot be taken (no descriptors are left) is no reason to hear nobody any more:
+// the socket would still be there, and whoever connects would wait for ever.
+func acceptClients(l interface {
+	AcceptUnix() (*net.UnixConn, error)
+}, log *slog.Logger, serve func(*net.UnixConn)) {
+	slots, failed := make(chan struct{}, controlClients), false
+	for {
+		conn, err := l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if !failed {
+				log.Warn("control socket: " + err.Error())
 			}
-			slots <- struct{}{}
+			failed = true
+			<-time.After(acceptPause)
+			continue
+		}
+		failed = false
+		select {
+		case slots <- struct{}{}:
 			go func() {
 				defer func() { <-slots }()
-				serve(conn, ask)
+				serve(conn)
 			}()
+		default:
+			say(conn, Answer{Text: fmt.Sprintf("%d clients are being served, and more are not: try again in some seconds", controlClients)})
+			conn.Close()
 		}
-	}()
-	return c, nil
+	}
 }
 
 // close ends the socket; it removes its file.
@@ -138,6 +159,10 @@ func serve(conn *net.UnixConn, ask func(request) Answer) {
 	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err == nil {
 		answer = ask(r)
 	}
+	say(conn, answer)
+}
+
+func say(conn *net.UnixConn, answer Answer) {
 	conn.SetWriteDeadline(time.Now().Add(controlPatience))
 	json.NewEncoder(conn).Encode(answer)
 }
@@ -156,11 +181,12 @@ func ask(pidFile string, r request) (*Answer, error) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(answerPatience))
-	if err := json.NewEncoder(conn).Encode(r); err != nil {
-		return nil, fmt.Errorf("ask the daemon at %s: %w", path, err)
-	}
+	asked := json.NewEncoder(conn).Encode(r) // who is turned away has the answer already
 	var a Answer
 	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a); err != nil {
+		if asked != nil {
+			return nil, fmt.Errorf("ask the daemon at %s: %w", path, asked)
+		}
 		if errors.Is(err, io.EOF) {
 			err = errors.New("it ended without an answer")
 		}

@@ -146,7 +146,7 @@ func (p *parent) run() int {
 	}
 	p.dropEarly()
 	var err error
-	if p.control, err = openControl(p.socketPath, p.ask); err != nil {
+	if p.control, err = openControl(p.socketPath, p.log, p.ask); err != nil {
 		p.log.Warn(err.Error())
 	}
 	p.checkUp()
