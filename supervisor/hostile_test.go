@@ -167,6 +167,19 @@ func TestRunThatCannotBeWrittenToRefusesTheStart(t *testing.T) {
 	}
 }
 
+func TestAFullFolderOfPidFilesCostsThePidsAndNotTheStart(t *testing.T) {
+	full := t.TempDir()
+	d, _ := master(t, "mount -t tmpfs -o size=4k none "+full+"; echo ballast >"+full+"/ballast", "-G", "-p", full+"/p.pid", "-r", full+"/v.pid")
+	for _, f := range []string{"p.pid", "v.pid"} {
+		if !strings.Contains(d.log.String(), "write pid file "+full+"/"+f) {
+			t.Errorf("no word about %s", f)
+		}
+	}
+	if status := d.stop(); status != 0 || hasVIP() {
+		t.Errorf("it did not end well: status %d", status)
+	}
+}
+
 // A disk that is full costs dumps, saved configurations and logs, not adverts, and what was there before is not half replaced.
 func TestAFullDiskCostsADumpAndNothingElse(t *testing.T) {
 	full := t.TempDir()

@@ -230,10 +230,8 @@ func (p *parent) start() (*confparse.Config, int) {
 		return nil, exitFatal
 	}
 	p.pidFile = f
-	if err := f.write(os.Getpid()); err != nil {
-		p.fatal(err.Error())
-		f.remove()
-		return nil, exitFatal
+	if err := f.write(os.Getpid()); err != nil { // a full disk: the lock keeps a second daemon out all the same, and an address is worth more than a number
+		p.log.Error(err.Error())
 	}
 	p.children = []*child{
 		{part: partVRRP, name: "VRRP", pidPath: pp.vrrp},

@@ -24,7 +24,8 @@ configuration stays. SIGHUP does the same without an answer.
 Exit status: 0 it is taken, 1 it is refused, 2 wrong options, 3 no daemon answers.
 `,
 	"status": `Usage: releve status [OPTIONS]
-Says what the running daemon is doing: its parts, the states of its instances and servers, and what came of the last reload.
+Says what the running daemon is doing: its parts, the states of its instances, and what came of the last reload.
+Of servers: releve lvs. Why an instance is in its state: releve why.
 
 %s
 Exit status: 0, 1 the daemon could not say, 2 wrong options, 3 no daemon answers.
