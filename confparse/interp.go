@@ -118,6 +118,9 @@ func (p *interp) statement(t *Table, s *Statement) {
 		if ok && k.set != nil {
 			k.set(p, u)
 		}
+		if !ok && k.instead != nil && len(u.rest()) > 0 {
+			k.instead(p, u)
+		}
 		if s.Block != nil {
 			p.strayBlock(s)
 		}

@@ -65,6 +65,8 @@ type Keyword struct {
 
 	// set stores the values. It is called only when all arguments are right.
 	set func(p *interp, u *usage)
+	// instead stores what counts when the arguments are there but wrong, where that is not what counts without the line.
+	instead func(p *interp, u *usage)
 	// enter is called before the lines of the block; when it returns false they are skipped. leave is called behind them.
 	enter func(p *interp, u *usage) bool
 	leave func(p *interp, u *usage)

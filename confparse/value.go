@@ -323,6 +323,15 @@ func (p *interp) badNumber(k *Keyword, a *Arg, v *value, err error) {
 	}
 }
 
+// zeroIsOne makes one of a count that is written as 0, where at least one is wanted.
+func zeroIsOne(f func(p *interp) *field[int]) func(p *interp, u *usage) {
+	return func(p *interp, u *usage) {
+		if u.rest()[0].Text == "0" {
+			f(p).put(1, u.pos())
+		}
+	}
+}
+
 // splitCommand makes the words of a command line that stood in quotes: blanks separate, inner quotes of both kinds hold together, and
 // backslashes escape everywhere, in single quotes too. It is a second round: the line as a whole has been unescaped when it was read.
 func splitCommand(s string) []string {
