@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"releve/internal/testneed"
 )
 
@@ -177,6 +179,29 @@ func TestAFullFolderOfPidFilesCostsThePidsAndNotTheStart(t *testing.T) {
 	}
 	if status := d.stop(); status != 0 || hasVIP() {
 		t.Errorf("it did not end well: status %d", status)
+	}
+}
+
+func TestAPartWithoutFreeDescriptorsRefusesAReloadAtOnce(t *testing.T) {
+	d, conf := master(t, "", "-G")
+	child := pidIn("/run/vrrp.pid")
+	var usual unix.Rlimit
+	if err := unix.Prlimit(child, unix.RLIMIT_NOFILE, nil, &usual); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(child, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: usual.Max}, nil); err != nil {
+		t.Fatal(err)
+	}
+	write(t, conf, strings.Replace(owner, "priority 255", "priority 254", 1))
+	kill(t, d.pid(), syscall.SIGHUP)
+	eventually(t, "it is refused", d.log.has("Reload refused, the running configuration stays: the configuration did not arrive: too many open files"))
+	if err := unix.Prlimit(child, unix.RLIMIT_NOFILE, &usual, nil); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, d.pid(), syscall.SIGHUP)
+	eventually(t, "it is taken when there is room", d.log.has("Reload complete"))
+	if !hasVIP() {
+		t.Error("the master suffered")
 	}
 }
 

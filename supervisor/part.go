@@ -248,6 +248,8 @@ func (c *childProcess) run(env *environment) int {
 			switch {
 			case m.Kind == kindCommit, m.Kind == kindAbort, file != nil && (m.Kind == kindRead || m.Kind == kindReload || m.Kind == kindPlan || m.Kind == kindPrepare):
 				orders <- order{m.Kind, m.Seq, m.Taken, file}
+			case m.Kind == kindReload, m.Kind == kindPlan, m.Kind == kindPrepare: // the kernel drops a file for which there is no descriptor
+				c.tell(message{Kind: kindRefused, Seq: m.Seq, Text: "the configuration did not arrive: too many open files"})
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
 			case m.Kind == kindWantServers:
@@ -427,9 +429,9 @@ func logOptions(o *Options, cfg *confparse.Config, what string, pid int, dir str
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		f, err := openLogFile(name)
 		if err != nil {
-			fmt.Fprintf(stderr, "%s: log file: %v\n", o.Name(), err)
+			fmt.Fprintf(stderr, "%s: %v\n", o.Name(), err)
 		} else {
 			lo.File = f
 		}
