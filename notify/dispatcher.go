@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"releve/script"
 )
@@ -31,8 +32,9 @@ type Options struct {
 type RunFunc func(ctx context.Context, c script.Command, max int, extra ...string) (script.Exit, []byte, error)
 
 const (
-	// maxOutput is how much of a script's output is logged.
+	// maxOutput and maxLines are how many bytes and lines of a script's output are logged.
 	maxOutput = 4096
+	maxLines  = 20
 	// patience is how long a script may keep later ones of its object waiting. After that they run beside it.
 	patience = 30 * time.Second
 	// maxRunning bounds the scripts that run at once, those that have outrun patience not counted.
@@ -230,10 +232,16 @@ func (d *Dispatcher) work(j *job) {
 
 func (d *Dispatcher) call(object string, c Call) {
 	exit, out, err := d.opt.Run(d.scripts, *c.Command, maxOutput, c.Extra...)
+	n := 0
 	for l := range strings.Lines(string(out)) {
-		if l = strings.TrimSpace(strings.ToValidUTF8(l, "?")); l != "" {
-			d.log.Info("notify script "+c.Command.Args[0]+" says: "+l, "object", object)
+		if l = strings.TrimSpace(printable(l)); l == "" {
+			continue
 		}
+		if n++; n > maxLines {
+			d.log.Info("notify script "+c.Command.Args[0]+" says more than is logged", "object", object)
+			break
+		}
+		d.log.Info("notify script "+c.Command.Args[0]+" says: "+l, "object", object)
 	}
 	switch {
 	case d.scripts.Err() != nil:
@@ -242,6 +250,19 @@ func (d *Dispatcher) call(object string, c Call) {
 	case !exit.OK():
 		d.log.Info("notify script "+c.Command.Args[0]+" "+exit.String(), "object", object)
 	}
+}
+
+// printable has ? for what is no text, and a space for tabs: a log is read on terminals, which obey what scripts print.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == unicode.ReplacementChar || !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // configure opens what is new, closes what is gone and keeps the rest.

@@ -506,3 +506,23 @@ func FuzzReadReply(f *testing.F) {
 		}
 	})
 }
+
+func TestTheOutputOfAScriptIsLoggedAsAFewLinesOfPlainText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		out := "caf\u00e9\tau lait\n\n\x1b[2J\xff\x07gone\r\n" + strings.Repeat("y\n", 1000)
+		d := New(Config{}, Options{Log: slog.New(slog.NewJSONHandler(&log, nil)), Run: func(context.Context, script.Command, int, ...string) (script.Exit, []byte, error) {
+			return script.Exit{}, []byte(out), nil
+		}})
+		d.Send(Event{Object: "VI_1", Calls: []Call{{Command: cmd("talks")}}})
+		d.Close(t.Context())
+		for _, want := range []string{`"notify script talks says: café au lait"`, `"notify script talks says: ?[2J??gone"`, `"notify script talks says more than is logged"`} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("there is no %s", want)
+			}
+		}
+		if n := strings.Count(log.String(), "says: "); n != maxLines {
+			t.Errorf("%d lines of output, want %d:\n%s", n, maxLines, &log)
+		}
+	})
+}
