@@ -166,6 +166,37 @@ func uncomment(t text) (out text, open int) {
 	return t, open
 }
 
+// signHash and signBang stand for what ${_HASH} and ${_BANG} have put into a line, until it is known what becomes of it.
+const (
+	signHash = '\x01'
+	signBang = '\x02'
+)
+
+// signs settles them: in double quotes they are the signs themselves, outside they begin a comment, so that a parameter switches lines off.
+func signs(t text) text {
+	if strings.IndexByte(t.s, signHash) < 0 && strings.IndexByte(t.s, signBang) < 0 {
+		return t
+	}
+	b := []byte(t.s)
+	quoted := false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c != signHash && c != signBang:
+		case !quoted:
+			return text{string(b), t.segs}.sub(0, i)
+		case c == signHash:
+			b[i] = '#'
+		default:
+			b[i] = '!'
+		}
+	}
+	return text{string(b), t.segs}
+}
+
 // take processes a line without comment: one of a file, of the value of a parameter, or one round of a sequence. It ends when no
 // parameter changes the beginning of the line any more.
 func (l *loader) take(t text) {
@@ -184,7 +215,7 @@ func (l *loader) take(t text) {
 		}
 		t, again = l.substitute(t)
 	}
-	if t = t.trim(); t.s != "" && !l.full && !l.include(t) {
+	if t = signs(t).trim(); t.s != "" && !l.full && !l.include(t) {
 		l.steer(t.s)
 		l.emit(t.s, t.segs[0].pos, t.segs)
 	}

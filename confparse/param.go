@@ -233,9 +233,9 @@ func (l *loader) lookup(u use, pos Pos) *param {
 	case "_INSTANCE":
 		v = l.id
 	case "_HASH":
-		v = "#"
+		v = string(signHash)
 	case "_BANG":
-		v = "!"
+		v = string(signBang)
 	case "_ENV":
 		if u.args == "" {
 			l.report(pos, "parameter-arguments", "${_ENV NAME} lacks the name")
