@@ -29,11 +29,17 @@ const (
 // smallConfig is the size of a configuration in bytes up to which a process starts on one processor.
 const smallConfig = 64 << 10
 
+// largeConfig is the size of a configuration in bytes, some 50,000 lines, from which on not collecting garbage is worth its memory.
+const largeConfig = 1 << 20
+
 // hurry is for reading a configuration of so many bytes. What is read then is kept, mostly, so that collecting garbage meanwhile would be
 // work for little. It lasts until collect.
 func hurry(config int) {
-	if config > smallConfig {
+	switch {
+	case config > largeConfig:
 		debug.SetGCPercent(1000) // the first time at 40 MiB
+	case config > smallConfig:
+		debug.SetGCPercent(200) // at 8 MiB
 	}
 }
 
