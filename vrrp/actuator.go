@@ -340,7 +340,11 @@ func (a *actuator) segment(jobs []job) {
 		jobs[0].do(a)
 		return
 	}
-	var all []vip.Change
+	n := 0
+	for i := range jobs {
+		n += len(jobs[i].changes)
+	}
+	all := make([]vip.Change, 0, n)
 	for i := range jobs {
 		all = append(all, jobs[i].changes...)
 	}
