@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"releve/internal/testneed"
+	"releve/supervisor"
 )
 
 // What an operator in a hurry, or one who means harm, does to a daemon that is master. Whatever it is: the master stays master, or the start
@@ -91,6 +92,38 @@ func TestAHundredHUPsAreAFewReloadsAndNoHarm(t *testing.T) {
 	}
 	if d.stop() != 0 || hasVIP() {
 		t.Error("it did not end well")
+	}
+}
+
+// Whoever reloads once a second, as configuration generators do, gets a parent that holds one configuration, not all of the last minute.
+func TestManyReloadsInAMinuteDoNotKeepTheirConfigurations(t *testing.T) {
+	d, conf := master(t, "", "-G")
+	var big strings.Builder
+	big.WriteString(owner + "virtual_server_group G {\n")
+	for i := range 4000 {
+		fmt.Fprintf(&big, "  10.%d.%d.1 80\n", 100+i/250, i%250)
+	}
+	write(t, conf, big.String()+"}\n")
+	memory := func() (kb int) {
+		_, rest, _ := strings.Cut(read(fmt.Sprintf("/proc/%d/status", d.pid())), "RssAnon:")
+		if _, err := fmt.Sscan(rest, &kb); err != nil {
+			t.Fatal(err)
+		}
+		return kb
+	}
+	reload := func(n int) int {
+		for range n {
+			if a, err := supervisor.Ask("/run/keepalived.pid", "reload"); err != nil || !a.OK {
+				t.Fatalf("%+v, %v", a, err)
+			}
+		}
+		return memory()
+	}
+	early := reload(15)
+	if late := reload(60); late > early+20<<10 {
+		t.Errorf("%d KiB after 15 reloads, %d after 60 more", early, late)
+	} else {
+		t.Logf("%d KiB after 15 reloads, %d after 60 more", early, late)
 	}
 }
 

@@ -208,8 +208,9 @@ func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 			})
 		}
 	}
+	seq := a.seq
 	p.after(reloadPatience, func() {
-		if p.plans[a.seq] == a {
+		if a := p.plans[seq]; a != nil {
 			p.endPlan(a, "a part gave no answer in time")
 		}
 	})

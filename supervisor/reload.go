@@ -141,9 +141,9 @@ func (p *parent) order(what kind, file *os.File) bool {
 			p.log.Error(fmt.Sprintf("%s process: %v", c.name, err))
 		}
 	}
-	committing := r.committing
+	seq, committing := r.seq, r.committing // and not r: the configurations of all reloads of a minute would stay in memory
 	p.after(reloadPatience, func() {
-		if p.reloading == r && r.committing == committing {
+		if r := p.reloading; r != nil && r.seq == seq && r.committing == committing {
 			p.reloadLate()
 		}
 	})
