@@ -7,8 +7,8 @@ import "time"
 // of which is quick. No RFC says when in its interval a master beats, only how far apart its adverts are, and an advert that is once 2 %
 // late is far within what backups wait.
 const (
-	// spreadSlot is how far groups are apart.
-	spreadSlot = time.Millisecond
+	// spreadSlot is how far groups are apart. Each wakes a process here and one in every backup.
+	spreadSlot = 2 * time.Millisecond
 	// spreadPart of the interval and spreadEach for each instance bound the window.
 	spreadPart = 50
 	spreadEach = 20 * time.Microsecond

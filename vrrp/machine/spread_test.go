@@ -14,16 +14,16 @@ func TestShare(t *testing.T) {
 		want     time.Duration
 	}{
 		{"one instance keeps its beat", 0, 1, time.Second, 0},
-		{"the last of few, too", 98, 99, time.Second, 0},
-		{"a hundred are two groups", 49, 100, time.Second, 0},
-		{"the second half of a hundred comes a millisecond later", 50, 100, time.Second, ms},
-		{"a thousand are twenty groups of fifty", 49, 1000, time.Second, 0},
-		{"the next group of a thousand", 50, 1000, time.Second, ms},
-		{"the last one of a thousand", 999, 1000, time.Second, 19 * ms},
-		{"more than a thousand share the same fiftieth of the interval", 9999, 10000, time.Second, 19 * ms},
-		{"a longer interval has room for more groups", 9999, 10000, 10 * time.Second, 199 * ms},
-		{"a shorter one for less", 999, 1000, 100 * ms, ms},
-		{"at 10 ms nobody moves", 999, 1000, 10 * ms, 0},
+		{"the last of few, too", 198, 199, time.Second, 0},
+		{"two hundred are two groups", 99, 200, time.Second, 0},
+		{"the second half of two hundred comes two milliseconds later", 100, 200, time.Second, 2 * ms},
+		{"a thousand are ten groups of a hundred", 99, 1000, time.Second, 0},
+		{"the next group of a thousand", 100, 1000, time.Second, 2 * ms},
+		{"the last one of a thousand", 999, 1000, time.Second, 18 * ms},
+		{"more than a thousand share the same fiftieth of the interval", 9999, 10000, time.Second, 18 * ms},
+		{"a longer interval has room for more groups", 9999, 10000, 10 * time.Second, 198 * ms},
+		{"a shorter one for less", 999, 1000, 200 * ms, 2 * ms},
+		{"at 100 ms nobody moves", 999, 1000, 100 * ms, 0},
 	} {
 		if got := Share(c.i, c.n, c.interval); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -34,7 +34,7 @@ func TestShare(t *testing.T) {
 			last := time.Duration(0)
 			for i := range n {
 				s := Share(i, n, interval)
-				if s < last || s-last > ms && n < 20000 || s*50 >= interval {
+				if s < last || s-last > spreadSlot && n < 20000 || s*50 >= interval {
 					t.Fatalf("instance %d of %d at %s: %s after %s", i, n, interval, s, last)
 				}
 				last = s
