@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +27,6 @@ func onSpawner(f func()) {
 			// Scripts start with nothing blocked; the mask of this thread is what they inherit.
 			var none unix.Sigset_t
 			_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
-			// A priority of the daemon (vrrp_priority, vrrp_rt_priority and their kin) is not meant for its scripts.
-			_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
 			// What this process opened closes on exec by itself; what it inherited from its starter shall too.
 			_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 			for f := range spawnCh {
@@ -39,6 +38,12 @@ func onSpawner(f func()) {
 	spawnCh <- func() { defer close(done); f() }
 	<-done
 }
+
+var prioritised atomic.Bool
+
+// Prioritised says that this process has given itself a priority (vrrp_priority, vrrp_rt_priority, max_auto_priority and their kin),
+// which is not meant for its scripts: they get the usual one. Without it they have what the daemon was started with, as the reference.
+func Prioritised() { prioritised.Store(true) }
 
 // unignore makes signals that the daemon ignores (by itself or from its starter: nohup) caught and dropped instead: an ignored
 // signal stays ignored over exec, a caught one is back to its default in the script.
@@ -60,6 +65,9 @@ func start(path string, argv []string, a Account, files [3]uintptr) (*process, e
 	)
 	onSpawner(func() {
 		unignore()
+		if prioritised.Load() {
+			_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
+		}
 		if p, err = fork(path, argv, a, files); err == unix.ENOEXEC {
 			p, err = fork("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), a, files)
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"releve/confparse"
+	"releve/script"
 )
 
 // setLimits allows core dumps if asked for (-m, -M). Children inherit it.
@@ -56,6 +57,9 @@ func applyProcess(g *confparse.Process, log *slog.Logger) {
 			set.Set(cpu)
 		}
 		tell("CPU affinity", forThreads(func(tid int) error { return unix.SchedSetaffinity(tid, &set) }))
+	}
+	if g.Priority != 0 || g.RTPriority > 0 {
+		script.Prioritised()
 	}
 	if g.Priority != 0 {
 		tell("process priority", forThreads(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, g.Priority) }))
@@ -156,6 +160,7 @@ func (a *autoPriority) late(by time.Duration) {
 }
 
 func setRealTime(prio int, limit time.Duration) error {
+	script.Prioritised()
 	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(prio)}
 	if err := forThreads(func(tid int) error { return unix.SchedSetAttr(tid, &attr, 0) }); err != nil {
 		return err

@@ -196,7 +196,7 @@ mv "$0.out" "`+out+`.$5"
 		}
 		conf := config(t, "global_defs {\n  script_user root\n}\n"+strings.Replace(owner, "priority 255", "priority 255\n  notify \""+script+" 'two words' three\"", 1))
 		d := &daemon{t: t, log: &output{}, done: make(chan struct{})}
-		d.cmd = exec.Command(w.path, "-n", "-l", "-D", "-G", "-f", conf)
+		d.cmd = exec.Command("nice", "-n", "5", w.path, "-n", "-l", "-D", "-G", "-f", conf)
 		d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 		d.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nowhere", "FOO=a b", "IFS=x", "LD_LIBRARY_PATH=/nowhere", "NOTIFY_SOCKET=/nowhere", "LANG=C", "EMPTY=", "SHELL=/bin/sh"}
 		if err := d.cmd.Start(); err != nil {

@@ -135,6 +135,7 @@ type Engine struct {
 	// moment is the time that timers are counted from while many instances are stepped for the same reason, so that those which beat
 	// together stay together; zero: the time it is.
 	moment    time.Duration
+	delayed   time.Duration // until when nobody takes over after the start, see startDelay
 	nextAlarm time.Duration
 	keptSince time.Duration // since when things are kept back, see wait; zero: they are not
 	urgent    bool          // nothing is kept back
@@ -266,13 +267,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	if words := e.cfg.IPTables; len(words) > 0 {
 		e.act.say(slog.LevelInfo, strings.Join(words, ", ")+": nftables does that instead")
 	}
-	var begin <-chan time.Time
-	if d := e.startDelay(); d > 0 {
+	// Who goes on as the master that a predecessor was has waited already.
+	if d := e.startDelay(); d > 0 && len(e.o.Resume) == 0 {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("Delaying startup for %g seconds", d.Seconds()))
-		begin = time.After(d)
-	} else {
-		e.begin()
+		e.delayed = e.now() + d
 	}
+	e.begin()
 	for {
 		for e.settle() {
 			e.drain()
@@ -291,9 +291,6 @@ func (e *Engine) Run(ctx context.Context) error {
 			f()
 		case f := <-e.calls:
 			f()
-		case <-begin:
-			begin = nil
-			e.begin()
 		}
 		e.drain()
 		e.runDue()

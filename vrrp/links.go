@@ -20,7 +20,7 @@ func (e *Engine) startInstance(in *instance) {
 	if e.o.Resume[in.cfg.Name] {
 		kind = machine.Resume
 	}
-	e.step(in, machine.Event{Kind: kind, Now: time.Now()})
+	e.step(in, machine.Event{Kind: kind, Now: time.Now(), Delayed: e.now() < e.delayed})
 }
 
 // fault sets or clears one reason for FAULT and steps the machine at the first and after the last.
@@ -308,7 +308,15 @@ func (e *Engine) replaceTable(table map[int]*iface) {
 	}
 }
 
-// startDelay is how long the instances wait at the start: vrrp_startup_delay, and vrrp_delay_after_boot as far as the machine has
+// notBefore is the moment from which a timer counts: that of a backup counts from the end of the delay at the start, as the reference.
+func (e *Engine) notBefore(a *machine.Action, now time.Duration) time.Duration {
+	if a.Timer == machine.Main && a.M.State() == machine.Backup {
+		return max(now, e.delayed)
+	}
+	return now
+}
+
+// startDelay is how long the instances wait at the start before their down timers count: vrrp_startup_delay, and vrrp_delay_after_boot as far as the machine has
 // not been up for that long.
 func (e *Engine) startDelay() time.Duration {
 	d := e.cfg.StartupDelay

@@ -515,3 +515,48 @@ func TestTimersThatGoOffLateAreReported(t *testing.T) {
 		stop()
 	})
 }
+
+func TestTheDelayAtTheStartIsPutBeforeTheDownTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, owner := testInstance("VI_1", 51, 100, "10.9.0.100/24"), testInstance("VI_2", 52, 255, "10.9.0.110/24")
+		owner.StartMaster = true
+		e, _ := fakeEngine(t, &Config{Instances: []*InstanceConfig{one, owner}, StartupDelay: 4 * time.Second}, Options{})
+		stop := run(t, e)
+		states := func() string {
+			synctest.Wait()
+			s, err := e.Snapshot(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprint(s.Instances[0].State, s.Instances[1].State)
+		}
+		if got := states(); got != "BACKUP BACKUP" {
+			t.Errorf("at the start %s", got)
+		}
+		time.Sleep(3 * time.Second)
+		hear(t, e, 51, 150, vip100) // the timer counts from the end of the delay, not from here
+		time.Sleep(3900 * time.Millisecond)
+		if got := states(); got != "BACKUP BACKUP" {
+			t.Errorf("before delay and down timer are over %s", got)
+		}
+		time.Sleep(150 * time.Millisecond) // 7.05 s
+		if got := states(); got != "BACKUP MASTER" {
+			t.Errorf("after those of the owner %s", got)
+		}
+		time.Sleep(600 * time.Millisecond) // 7.65 s
+		if got := states(); got != "MASTER MASTER" {
+			t.Errorf("after those of all %s", got)
+		}
+		stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := fakeEngine(t, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}, StartupDelay: 4 * time.Second},
+			Options{Resume: map[string]bool{"VI_1": true}})
+		stop := run(t, e)
+		synctest.Wait()
+		if s, err := e.Snapshot(t.Context()); err != nil || s.Instances[0].State != Master {
+			t.Error("who goes on as a master waits again")
+		}
+		stop()
+	})
+}

@@ -33,7 +33,12 @@ func (e *Engine) perform(actions []machine.Action) {
 				e.later = append(e.later, *a)
 			}
 		case machine.Arm:
-			e.sched.arm(&e.instances[a.M.ID].timers[a.Timer], now+a.After)
+			e.sched.arm(&e.instances[a.M.ID].timers[a.Timer], e.notBefore(a, now)+a.After)
+		case machine.Shift:
+			// What moved it is done first: a reload changes no state, a timer does.
+			if t := &e.instances[a.M.ID].timers[a.Timer]; t.set {
+				e.sched.arm(t, max(now+time.Millisecond, t.due+a.After))
+			}
 		case machine.Disarm:
 			e.sched.disarm(&e.instances[a.M.ID].timers[a.Timer])
 		default:

@@ -204,6 +204,7 @@ type Event struct {
 	Interval time.Duration
 	First    bool // Heard: the advert is the first that its sender's instance ever sent
 	Share    time.Duration
+	Delayed  bool // Start: even an owner waits
 }
 
 // ActionKind is what has to be done.
@@ -216,6 +217,8 @@ const (
 	// Arm sets timer Timer to go off After from now; Disarm stops it.
 	Arm
 	Disarm
+	// Shift moves a timer that is set by After, which may be negative.
+	Shift
 	// Enter is a change of state, From to State, to be logged and counted.
 	Enter
 	// Take and Release the virtual addresses, routes and rules.

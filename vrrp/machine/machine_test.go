@@ -48,6 +48,9 @@ func (s *sim) perform(actions []Action) {
 		case Arm:
 			s.due[a.M][a.Timer] = s.now.Add(a.After)
 			continue
+		case Shift:
+			s.due[a.M][a.Timer] = s.due[a.M][a.Timer].Add(a.After)
+			continue
 		case Disarm:
 			s.due[a.M][a.Timer] = time.Time{}
 			continue
@@ -232,8 +235,12 @@ func TestScenarios(t *testing.T) {
 			[][]string{begin, {"1s release", "1s notify INIT"}}},
 		{"an address that somebody removed costs the mastership", v2(100), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: AddrLost}}}, 7700 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4s send 0", "4s enter BACKUP", "4s release", "4s notify BACKUP"}, lead("7.609375s", 100)}},
-		{"a raised priority preempts with what is left of the timer", v2(100), []in{{0, 0, start}, {1000 * ms, 0, heard(150, "10.0.0.9")}, {1500 * ms, 0, Event{Kind: NewPriority, Prio: 200}}, {2000 * ms, 0, heard(150, "10.0.0.9")}}, 4700 * ms,
-			[][]string{begin, lead("4.609375s", 200)}},
+		{"a raised priority preempts with what is left of the timer, which is shorter with it", v2(100), []in{{0, 0, start}, {1000 * ms, 0, heard(150, "10.0.0.9")}, {1500 * ms, 0, Event{Kind: NewPriority, Prio: 200}}, {2000 * ms, 0, heard(150, "10.0.0.9")}}, 4700 * ms,
+			[][]string{begin, lead("4.21875s", 200)}},
+		{"a lowered priority lets the timer run longer", v2(100), []in{{0, 0, start}, {1500 * ms, 0, Event{Kind: NewPriority, Prio: 36}}}, 3900 * ms,
+			[][]string{begin, lead("3.859375s", 36)}},
+		{"a delayed start makes an owner wait, too", v2(255), []in{{0, 0, Event{Kind: Start, Delayed: true}}}, 3100 * ms,
+			[][]string{begin, lead("3.00390625s", 255)}},
 		{"a lowered priority is in the next advert", v2(100), []in{{0, 0, start}, {4000 * ms, 0, Event{Kind: NewPriority, Prio: 70}}}, 4700 * ms,
 			[][]string{begin, lead("3.609375s", 100), {"4.609375s send 70"}}},
 		{"a resumed master goes on at once", v2(100), []in{{0, 0, Event{Kind: Resume}}}, 1100 * ms,

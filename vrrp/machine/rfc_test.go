@@ -62,6 +62,8 @@ func words(actions []Action) string {
 			out = append(out, fmt.Sprintf("send %d", a.Prio))
 		case Arm:
 			out = append(out, fmt.Sprintf("arm %s %s", timerWords[a.Timer], a.After))
+		case Shift:
+			out = append(out, fmt.Sprintf("shift %s by %s", timerWords[a.Timer], a.After))
 		case Disarm:
 			if a.Timer == Main && i+1 < len(actions) && actions[i+1].Kind == Disarm {
 				out = append(out, "disarm all")
@@ -245,7 +247,7 @@ var rfcCases = map[State][]rfcCase{
 			"arm main 3.609375s, FAULT to BACKUP, notify BACKUP",
 			"arm main 721.875ms, FAULT to BACKUP, notify BACKUP"},
 		{"there is no fault", nil, nil, Event{Kind: Recovered}, "", ""},
-		{"reference: a changed priority leaves the timer as it is", nil, nil, Event{Kind: NewPriority, Prio: 200}, "", ""},
+		{"reference: a changed priority moves the end of the timer", nil, nil, Event{Kind: NewPriority, Prio: 200}, "shift main by -390.625ms", "shift main by -78.125ms"},
 		{"it decides who is better from then on", nil, []Event{{Kind: NewPriority, Prio: 200}}, advert(150, highAddr), "", ""},
 		{"and makes the skew", nil, []Event{{Kind: NewPriority, Prio: 200}}, advert(250, highAddr),
 			"arm main 3.21875s",

@@ -6,13 +6,13 @@ import "time"
 func (m *Machine) Step(ev Event, out []Action) []Action {
 	switch ev.Kind {
 	case Start:
-		return m.start(out, Starting)
+		return m.start(ev, out, Starting)
 	case Resume:
 		if m.state == Init && !m.fault {
 			m.wants = true
-			return m.start(out, Resuming)
+			return m.start(ev, out, Resuming)
 		}
-		return m.start(out, Starting)
+		return m.start(ev, out, Starting)
 	case Stop:
 		return m.stop(out)
 	case Failed:
@@ -20,7 +20,12 @@ func (m *Machine) Step(ev Event, out []Action) []Action {
 	case Recovered:
 		return m.recovered(out)
 	case NewPriority:
+		before := m.Skew()
 		m.prio = ev.Prio
+		// The down timer that runs goes off when it would with the new priority from the beginning, as the reference's.
+		if d := m.Skew() - before; d != 0 && m.state == Backup {
+			out = append(out, Action{Kind: Shift, M: m, Timer: Main, After: d})
+		}
 		return out
 	case Heard:
 		switch m.state {
@@ -62,7 +67,7 @@ func (m *Machine) Step(ev Event, out []Action) []Action {
 }
 
 // start: RFC 9568 §6.4.1. An owner whose file says so is master at once; everybody else waits the down timer.
-func (m *Machine) start(out []Action, why Remark) []Action {
+func (m *Machine) start(ev Event, out []Action, why Remark) []Action {
 	if m.state != Init {
 		return out
 	}
@@ -83,7 +88,7 @@ func (m *Machine) start(out []Action, why Remark) []Action {
 			Action{Kind: Enter, M: m, From: Init, State: Fault, Why: why},
 			Action{Kind: Release, M: m, Why: Starting},
 			Action{Kind: Notify, M: m, State: Fault})
-	case m.wants && m.mayLead():
+	case m.wants && m.mayLead() && !ev.Delayed:
 		return m.lead(out, why)
 	}
 	m.state, m.wants = Backup, false
