@@ -132,7 +132,7 @@ func answerUDP(t testing.TB, answer func([]byte) []byte) netip.AddrPort {
 
 func closedUDP(t testing.TB) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	c, err := net.ListenPacket("udp", "127.9.9.9:0") // see closedPort
 	if err != nil {
 		t.Fatal(err)
 	}

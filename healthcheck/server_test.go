@@ -38,10 +38,10 @@ func serve(t testing.TB, p play) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
-// closedPort is an address that refuses.
+// closedPort is an address that refuses. It is of its own: a port of 127.0.0.1 could be given to the next server that a test starts.
 func closedPort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.9.9.9:0")
 	if err != nil {
 		t.Fatal(err)
 	}
