@@ -79,10 +79,7 @@ func TestABrowserShowsTheDiagram(t *testing.T) {
 
 // On paper each page says whose lanes these are.
 func TestPrintedPagesAllNameTheHosts(t *testing.T) {
-	testneed.Need(t, "chromium")
-	if _, err := exec.LookPath("pdftotext"); err != nil {
-		t.Skip("pdftotext reads what was printed: install poppler-utils")
-	}
+	testneed.Need(t, "chromium", "pdftotext")
 	k := annotate(t, "testdata/failover.pcapng")
 	var b bytes.Buffer
 	p := &capture.Page{W: &b}

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"releve/internal/testneed"
 )
 
 // certificate makes a self-signed one for a name, valid until then.
@@ -248,9 +250,7 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 
 // TestLockedKeysOfOpenSSL opens what openssl writes, in every encryption it offers for a key file.
 func TestLockedKeysOfOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("needs openssl: apt-get install openssl")
-	}
+	testneed.Need(t, "openssl")
 	dir := t.TempDir()
 	plainKey := filepath.Join(dir, "key")
 	der, err := x509.MarshalPKCS8PrivateKey(certificate(t, "x", time.Now(), false).PrivateKey)
@@ -278,7 +278,7 @@ func TestLockedKeysOfOpenSSL(t *testing.T) {
 			locked := filepath.Join(t.TempDir(), "locked")
 			args := append([]string{"pkcs8", "-topk8", "-in", plainKey, "-out", locked, "-passout", "pass:se cret"}, strings.Fields(c.args)...)
 			if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
-				t.Skipf("openssl: %v: %s", err, out)
+				t.Fatalf("openssl: %v: %s", err, out)
 			}
 			b, err := os.ReadFile(locked)
 			if err != nil {

@@ -83,10 +83,10 @@ func (c *pathCheck) walk(dir, rest string) error {
 	if err := c.judge(dir); err != nil {
 		return err
 	}
-	todo := split(rest)
-	for len(todo) > 0 {
-		name := todo[0]
-		todo = todo[1:]
+	ahead := split(rest)
+	for len(ahead) > 0 {
+		name := ahead[0]
+		ahead = ahead[1:]
 		switch name {
 		case ".":
 			continue
@@ -106,7 +106,7 @@ func (c *pathCheck) walk(dir, rest string) error {
 		if c.links++; c.links > maxLinks {
 			return fmt.Errorf("check script %s: %w", c.script, unix.ELOOP)
 		}
-		todo = append(split(target), todo...)
+		ahead = append(split(target), ahead...)
 		if filepath.IsAbs(target) {
 			dir = "/"
 		}

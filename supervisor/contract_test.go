@@ -196,10 +196,7 @@ func TestC10DumpFilesOfTheKeywords(t *testing.T) {
 }
 
 func TestC5ProcessesAreFoundAsToolsLookForThem(t *testing.T) {
-	testneed.Need(t, "netns")
-	if _, err := exec.LookPath("pidof"); err != nil {
-		t.Skip("needs pidof: apt-get install sysvinit-utils")
-	}
+	testneed.Need(t, "netns", "pidof")
 	both(t, func(t *testing.T, w which) {
 		d := foreground(t, w, config(t, empty), "--all")
 		eventually(t, "it runs", func() bool { return alive(pidIn("/run/vrrp.pid")) && alive(pidIn("/run/checkers.pid")) })

@@ -29,9 +29,10 @@ func exporter(t *testing.T, name string) string {
 // psOfHere is a folder with a ps that tells of this network namespace only: other tests on this machine have daemons of the same name.
 func psOfHere(t *testing.T) string {
 	t.Helper()
+	testneed.Need(t, "ps")
 	ps, err := exec.LookPath("ps")
 	if err != nil {
-		t.Skipf("needs ps (Debian: procps): %v", err)
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	text := "#!/bin/sh\n" + ps + ` "$@" | while read -r pid rest; do

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"releve/internal/testneed"
 )
 
 func TestPagesPrintedFromTheTablesAreFresh(t *testing.T) {
@@ -44,10 +46,8 @@ func TestAKeywordIsExplainedAndAMistypedOneIsGuessed(t *testing.T) {
 
 // The completion is asked as bash asks it.
 func TestTheShellCompletes(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("needs bash: ", err)
-	}
+	testneed.Need(t, "bash")
+	const bash = "bash"
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

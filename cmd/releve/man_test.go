@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"releve/confparse"
+	"releve/internal/testneed"
 )
 
 func page(t *testing.T, name string) string {
@@ -44,9 +45,7 @@ func TestManualPagesHoldEveryOptionCommandAndKeyword(t *testing.T) {
 }
 
 func TestManualPagesAreGoodRoff(t *testing.T) {
-	if _, err := exec.LookPath("groff"); err != nil {
-		t.Skip("needs groff: apt-get install groff")
-	}
+	testneed.Need(t, "groff")
 	for _, name := range []string{"releve", "genhash", "keepalived.conf"} {
 		cmd := exec.Command("groff", "-man", "-Tutf8", "-ww")
 		var errs bytes.Buffer

@@ -29,6 +29,12 @@ var tools = map[string][2]string{
 	"unbound":    {"unbound", "unbound"},
 	"pcre2test":  {"pcre2test", "pcre2-utils"},
 	"chromium":   {"chromium", "chromium"},
+	"pdftotext":  {"pdftotext", "poppler-utils"},
+	"groff":      {"groff", "groff-base"},
+	"openssl":    {"openssl", "openssl"},
+	"pidof":      {"pidof", "sysvinit-utils"},
+	"ps":         {"ps", "procps"},
+	"bash":       {"bash", "bash"},
 }
 
 var (
