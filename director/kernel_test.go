@@ -239,16 +239,7 @@ func TestIPVSScale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer plane.Close()
-	entries := func() (n int) {
-		tab, err := plane.Read(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range tab.Services {
-			n += 1 + len(s.Dests)
-		}
-		return n
-	}
+	entries := func() int { return entriesOf(t, plane) }
 	services := func() string { return strings.TrimSpace(sh(t, "tail -n +4 /proc/net/ip_vs | wc -l")) }
 	begin := time.Now()
 	ref := exec.Command("keepalived", "-n", "-G", "-C", "-f", file)
@@ -314,16 +305,7 @@ func TestIPVSALargeTableIsRepairedSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer plane.Close()
-	entries := func() (n int) {
-		tab, err := plane.Read(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range tab.Services {
-			n += 1 + len(s.Dests)
-		}
-		return n
-	}
+	entries := func() int { return entriesOf(t, plane) }
 	begin := time.Now()
 	if got := entries(); got != 11*n {
 		t.Fatalf("%d entries", got)
@@ -370,4 +352,17 @@ func cpuTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// entriesOf counts the services and destinations of a table.
+func entriesOf(t *testing.T, plane *kernel.Plane) (n int) {
+	t.Helper()
+	tab, err := plane.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range tab.Services {
+		n += 1 + len(s.Dests)
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package vrrp
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"releve/vrrp/machine"
@@ -104,11 +105,9 @@ func (e *Engine) switchSync(was *SyncDaemonConfig) {
 		return
 	}
 	for _, g := range e.groups {
-		for _, in := range g.members {
-			if now.Instance == in.cfg.Name || now.Instance == g.cfg.Name {
-				e.act.sync(now, g.m.State() == machine.Master, g.members[0].cfg.VRID)
-				return
-			}
+		if g.drives(now) {
+			e.act.sync(now, g.m.State() == machine.Master, g.members[0].cfg.VRID)
+			return
 		}
 	}
 	if in := e.byName[now.Instance]; in != nil && in.m.State() != machine.Init {
@@ -130,14 +129,12 @@ func (e *Engine) notifyGroup(a *machine.Action) {
 		e.act.say(slog.LevelInfo, fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", g.cfg.Name, a.State))
 	}
 	e.act.notify(ev)
-	sd := e.cfg.SyncDaemon
-	if sd == nil || a.State == machine.Init || len(g.members) == 0 {
-		return
+	if sd := e.cfg.SyncDaemon; sd != nil && a.State != machine.Init && g.drives(sd) {
+		e.act.sync(sd, a.State == machine.Master, g.members[0].cfg.VRID)
 	}
-	for _, in := range g.members {
-		if sd.Instance == in.cfg.Name || sd.Instance == g.cfg.Name {
-			e.act.sync(sd, a.State == machine.Master, g.members[0].cfg.VRID)
-			return
-		}
-	}
+}
+
+// drives reports whether the sync daemon follows the group, by its own name or that of a member.
+func (g *group) drives(sd *SyncDaemonConfig) bool {
+	return slices.ContainsFunc(g.members, func(in *instance) bool { return sd.Instance == in.cfg.Name || sd.Instance == g.cfg.Name })
 }
