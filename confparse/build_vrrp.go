@@ -471,6 +471,7 @@ func (p *interp) strictChecks(vi *rawInstance) {
 		}
 		c.HigherPrioSendAdvert = false
 	}
+	c.HigherPrioQuiet = true
 	if vi.ipv6 && len(c.VIPs) > 0 && !c.VIPs[0].Prefix.Addr().IsLinkLocalUnicast() {
 		p.bad(vi.vips[0].pos, "strict-mode", "%s: strict mode wants a link-local address as the first one", vi.name)
 	}

@@ -71,27 +71,54 @@ func firstDifference(path string, a, b reflect.Value) string {
 	return ""
 }
 
-func TestADumpReadAgainIsTheSameConfiguration(t *testing.T) {
-	dir := corpusDir(t)
-	files, _ := filepath.Glob(filepath.Join(dir, "files", "*.conf"))
-	probes, _ := filepath.Glob(filepath.Join(dir, "probes", "*.conf"))
-	if len(files) == 0 || len(probes) == 0 {
-		t.Fatal("no files")
+// sameAgain fails the test if the dump of a text is not read as the configuration that was dumped.
+func sameAgain(t *testing.T, name, text string) {
+	t.Helper()
+	c, _ := reread(t, text)
+	dump := dumpText(t, c)
+	again, _ := reread(t, dump)
+	c.Global.Defaults, again.Global.Defaults = Defaults{}, Defaults{} // a dump gives every instance its own values
+	if !reflect.DeepEqual(c, again) {
+		t.Errorf("%s: %s differs", name, firstDifference("", reflect.ValueOf(c), reflect.ValueOf(again)))
+		if testing.Verbose() {
+			t.Log(dump)
+		}
 	}
-	for _, f := range append(files, probes...) {
+}
+
+// sameAgainFiles is sameAgain for every file of a pattern, of which there must be some.
+func sameAgainFiles(t *testing.T, pattern string) {
+	t.Helper()
+	files, _ := filepath.Glob(pattern)
+	if len(files) == 0 {
+		t.Fatalf("no files %s", pattern)
+	}
+	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, _ := reread(t, string(text))
-		dump := dumpText(t, c)
-		again, _ := reread(t, dump)
-		c.Global.Defaults, again.Global.Defaults = Defaults{}, Defaults{} // a dump gives every instance its own values
-		if !reflect.DeepEqual(c, again) {
-			if os.Getenv("SHOW") != "" {
-				os.WriteFile("/tmp/c2dump_"+filepath.Base(f), []byte(dump), 0o644)
-			}
-			t.Errorf("%s: %s differs", filepath.Base(f), firstDifference("", reflect.ValueOf(c), reflect.ValueOf(again)))
+		sameAgain(t, filepath.Base(f), string(text))
+	}
+}
+
+func TestADumpReadAgainIsTheSameConfiguration(t *testing.T) {
+	sameAgainFiles(t, "../director/testdata/tables/*.conf")
+	sameAgainFiles(t, "../supervisor/testdata/effects/*.conf")
+	sameAgainFiles(t, "../testdata/demo/*.conf")
+}
+
+func TestADumpOfTheCorpusReadAgainIsTheSameConfiguration(t *testing.T) {
+	dir := corpusDir(t)
+	sameAgainFiles(t, filepath.Join(dir, "files", "*.conf"))
+	sameAgainFiles(t, filepath.Join(dir, "probes", "*.conf"))
+}
+
+// A switch that may be on, off or left out keeps all three through a dump, whichever of the two levels it was written on.
+func TestADumpKeepsSwitchesOfThreePositions(t *testing.T) {
+	for _, global := range []string{"", "vrrp_higher_prio_send_advert on", "vrrp_higher_prio_send_advert off", "vrrp_strict"} {
+		for _, own := range []string{"", "higher_prio_send_advert on", "higher_prio_send_advert off", "strict_mode on", "strict_mode off"} {
+			sameAgain(t, global+" / "+own, "global_defs {\n"+global+"\n}\nvrrp_instance V {\ninterface eth0\nvirtual_router_id 1\n"+own+"\nvirtual_ipaddress {\n192.0.2.1\n}\n}\n")
 		}
 	}
 }

@@ -251,7 +251,9 @@ func (d *dumper) instance(c *vrrp.InstanceConfig) {
 	d.int("down_timer_adverts", c.DownTimerAdverts)
 	d.bool("skip_check_adv_addr", c.SkipCheckAdvAddr)
 	d.bool("lower_prio_no_advert", c.LowerPrioNoAdvert)
-	d.bool("higher_prio_send_advert", c.HigherPrioSendAdvert)
+	if c.HigherPrioSendAdvert || c.HigherPrioQuiet { // left out, it means "if two masters may have met"
+		d.bool("higher_prio_send_advert", c.HigherPrioSendAdvert)
+	}
 	d.bool("owner_ignore_adverts", c.OwnerIgnoreAdverts)
 	d.bool("v3_checksum_as_v2", c.V3ChecksumAsV2)
 	if c.TimerExpiredBackup {

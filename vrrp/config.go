@@ -194,7 +194,8 @@ type InstanceConfig struct {
 	OldUnicastChecksum   bool
 	LowerPrioNoAdvert    bool
 	HigherPrioSendAdvert bool
-	// HigherPrioQuiet is `higher_prio_send_advert off`, written out: not a word when giving way, even if two masters may have met.
+	// HigherPrioQuiet is `higher_prio_send_advert off`, written out or by strict mode: not a word when giving way, even if two
+	// masters may have met.
 	HigherPrioQuiet    bool
 	OwnerIgnoreAdverts bool
 	TimerExpiredBackup bool
