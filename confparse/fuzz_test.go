@@ -32,7 +32,7 @@ func loadText(t *testing.T, text string) (*Source, Diagnostics) {
 	}
 	l := newLoader(LoadOptions{ConfigID: "main"}, fuzzBounds)
 	l.seed("1")
-	l.readText("/nowhere/k.conf", text, nil, originFile, Pos{})
+	l.readText("/nowhere/k.conf", "/nowhere", text, nil, originFile, Pos{})
 	return l.src, l.diags
 }
 

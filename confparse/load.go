@@ -20,6 +20,8 @@ type LoadOptions struct {
 	ConfigID string
 	// AllConfig is -e: a missing include is a failure.
 	AllConfig bool
+	// Streams allows path to be a stream (IsStream), which a daemon could not read again at its next reload.
+	Streams bool
 }
 
 // Bounds of the source stage. They are far above what real files need, and low enough that a file cannot hold the machine.
@@ -46,6 +48,14 @@ func Load(path string, o LoadOptions) (*Source, Diagnostics) { return load(path,
 
 func load(path string, o LoadOptions, max bounds) (*Source, Diagnostics) {
 	l := newLoader(o, max)
+	if o.Streams && IsStream(path) {
+		if s, err := ReadStream(path); err != nil {
+			l.unreadable(streamName(path), err)
+		} else {
+			l.readStream(s)
+		}
+		return l.src, l.diags
+	}
 	names, _, err := expandNames("", path)
 	switch {
 	case err != nil:
@@ -149,21 +159,21 @@ func (l *loader) readFile(path string, kind originKind, via Pos) error {
 	if len(l.reading) == maxIncludeDepth || len(l.src.files) == maxFiles {
 		return errTooMany
 	}
-	l.readText(path, text, info, kind, via)
+	l.readText(path, filepath.Dir(path), text, info, kind, via)
 	return nil
 }
 
 // usualLine is what a line of a large file takes, in bytes.
 const usualLine = 16
 
-// readText expands the text of a file.
-func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, via Pos) {
+// readText expands the text of a file; info is nil for one that is none. Relative includes are seen from inDir.
+func (l *loader) readText(path, inDir, text string, info fs.FileInfo, kind originKind, via Pos) {
 	l.read += len(text)
 	l.src.files = append(l.src.files, file{name: path, text: text})
 	o := l.originOf(origin{file: int32(len(l.src.files) - 1), kind: kind, via: via})
 
 	dir, check := l.dir, l.check
-	l.dir = filepath.Dir(path)
+	l.dir = inDir
 	l.reading = append(l.reading, info)
 	l.src.lines = slices.Grow(l.src.lines, len(text)/usualLine)
 	l.expandFile(o, text)
@@ -176,6 +186,9 @@ func (l *loader) readText(path, text string, info fs.FileInfo, kind originKind, 
 func (l *loader) unreadable(name string, err error) {
 	d := Diagnostic{Severity: Error, Code: "config-unreadable", Exit: ExitConfig, FatalAtStart: true,
 		Message: fmt.Sprintf("cannot read configuration file %s: %s", name, reason(err))}
+	if err == errNoFile && IsStream(name) {
+		d.Message += ", and a reload could not read it again"
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		d.Exit = ExitFatal
 	}
@@ -205,7 +218,7 @@ func (l *loader) readInclude(path string, pos Pos, must bool) {
 // reason is the part of a file error behind the operation and the name.
 func reason(err error) string {
 	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	for errors.As(err, &pe) {
 		err = pe.Err
 	}
 	return err.Error()

@@ -29,7 +29,7 @@ func load(o *Options) *loaded {
 // read is the first half of load: the expanded text, and the memory file for the children, who can parse it while we do.
 func read(o *Options) *loaded {
 	l := &loaded{}
-	l.src, l.diags = confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
+	l.src, l.diags = o.source()
 	b, err := l.src.MarshalBinary()
 	if err == nil {
 		l.file, err = memoryFile(b)

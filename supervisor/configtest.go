@@ -20,7 +20,8 @@ func Test(o Options, stderr io.Writer) int {
 		defer f.Close()
 		out = f
 	}
-	src, diags := confparse.Load(o.configFile(), confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig})
+	o.once = true
+	src, diags := o.source()
 	_, checked := confparse.Check(src, confparse.CheckOptions{Test: true})
 	diags = append(diags, checked...).Sorted(src)
 	if err := confparse.WriteText(out, confparse.Report{Source: src, Diagnostics: diags}); err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"releve/confparse"
 )
 
 // request is what a client of the control socket wants: one JSON object, answered by one.
@@ -17,6 +19,8 @@ type request struct {
 	Command string `json:"command"` // reload, status, plan, lvs, why
 	// File is what to plan; empty: the daemon's own configuration file.
 	File string `json:"file,omitempty"`
+	// Stream is what to plan, if the client had to read it; nil: File.
+	Stream *confparse.Stream `json:"stream,omitempty"`
 }
 
 // Answer is what a running daemon says to a client of its control socket.
@@ -75,7 +79,7 @@ type PartStatus struct {
 const (
 	controlPatience = 5 * time.Second    // to say what is wanted
 	answerPatience  = reloadPatience * 4 // to get an answer
-	maxRequest      = 1 << 16            // bytes
+	maxRequest      = 96 << 20           // bytes; the longest text of a configuration, and what JSON adds to it
 	maxAnswer       = 64 << 20           // bytes
 	controlClients  = 64                 // at a time; who comes then is told so at once
 	acceptPause     = time.Second        // after a client that could not be taken: no descriptors, no memory

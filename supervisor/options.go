@@ -2,7 +2,11 @@
 // each part (VRRP, checkers, BFD) running, and the wiring inside each child.
 package supervisor
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"releve/confparse"
+)
 
 // Version is the compatibility level: the keepalived release whose behaviour this program follows. Tools compare it.
 const Version = "2.4.3"
@@ -62,6 +66,10 @@ type Options struct {
 	IgnoreSigint bool
 	// SNMP is -x, which this build takes and cannot serve.
 	SNMP bool
+
+	// once says that the configuration is read this one time, and may come from a stream; stream is one that was read.
+	once   bool
+	stream *confparse.Stream
 }
 
 // Name is the name the processes go by: the base name of argv[0].
@@ -77,4 +85,13 @@ func (o *Options) configFile() string {
 		return DefaultConfig
 	}
 	return o.ConfigFile
+}
+
+// source reads the configuration of the command line.
+func (o *Options) source() (*confparse.Source, confparse.Diagnostics) {
+	lo := confparse.LoadOptions{ConfigID: o.ConfigID, AllConfig: o.AllConfig, Streams: o.once}
+	if o.stream != nil {
+		return confparse.LoadStream(o.stream, lo)
+	}
+	return confparse.Load(o.configFile(), lo)
 }

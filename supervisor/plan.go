@@ -117,14 +117,15 @@ func audition(o *Options, part string, cfg *confparse.Config, gone bool) (*Plan,
 // PlanFiles plans without a daemon: from the configuration file against, empty for none, to file. Of the instances of against it is assumed that
 // they are MASTER, of its servers that they are in. The error says why the plan is not sound; complaints are about file.
 func PlanFiles(o Options, file, against string) (p *Plan, complaints []string, err error) {
-	o.ConfigFile = file
+	o.ConfigFile, o.once = file, true
 	to := load(&o)
 	defer to.close()
 	complaints = to.places()
 	if _, why := to.startStatus(); why != "" {
 		return nil, complaints, errors.New(why)
 	}
-	from := &confparse.Config{}
+	nothing, _ := confparse.LoadText("nothing", "", confparse.LoadOptions{ConfigID: o.ConfigID})
+	from, _ := confparse.Check(nothing, confparse.CheckOptions{}) // with the defaults, so that they are no changes
 	if against != "" {
 		o.ConfigFile = against
 		l := load(&o)
@@ -160,6 +161,7 @@ func (p *parent) planFor(r request, reply chan<- Answer) {
 	}
 	file := r.File
 	switch {
+	case r.Stream != nil:
 	case file == "":
 		file = p.o.configFile()
 	case !filepath.IsAbs(file):
@@ -167,7 +169,7 @@ func (p *parent) planFor(r request, reply chan<- Answer) {
 		return
 	}
 	o := *p.o
-	o.ConfigFile = file
+	o.ConfigFile, o.stream = file, r.Stream
 	go func() {
 		l := load(&o)
 		select {
@@ -276,8 +278,15 @@ func (p *parent) endPlan(a *planning, why string) {
 	a.reply <- Answer{OK: true, Complaints: a.complaints, Plan: a.plan}
 }
 
-// AskPlan asks the daemon whose parent has the given pid file for the plan of a file; empty: of its own.
+// AskPlan asks the daemon whose parent has the given pid file for the plan of a file; empty: of its own. A stream is read here.
 func AskPlan(pidFile, file string) (*Answer, error) {
+	if file != "" && confparse.IsStream(file) {
+		s, err := confparse.ReadStream(file)
+		if err != nil {
+			return nil, err
+		}
+		return ask(pidFile, request{Command: "plan", Stream: s})
+	}
 	if file != "" {
 		abs, err := filepath.Abs(file)
 		if err != nil {

@@ -77,6 +77,12 @@ func TestRelevePlanSaysWhatAReloadWouldChangeAndChangesNothing(t *testing.T) {
 			}
 		}
 	}
+	if status, out := releveFed(t, strings.ReplaceAll(text, "weight 2", "weight 3"), "plan", "-"); status != 1 || !strings.Contains(out, "-m -w 3") || strings.Contains(out, "VI_1") {
+		t.Errorf("from the standard input: status %d, %q", status, out)
+	}
+	if status, out := releveFed(t, strings.ReplaceAll(text, "interface v0", "interface none0"), "plan", "/dev/stdin"); status != 2 || !strings.Contains(out, "/dev/stdin:2:") {
+		t.Errorf("from the standard input, not sound: status %d, %q", status, out)
+	}
 	if !hasVIP() || len(table(t)) != 3 {
 		t.Error("planning changed something")
 	}

@@ -22,7 +22,14 @@ import (
 // releve runs a subcommand against the running daemon.
 func releve(t *testing.T, args ...string) (status int, out string) {
 	t.Helper()
+	return releveFed(t, "", args...)
+}
+
+// releveFed is releve with something on its standard input.
+func releveFed(t *testing.T, in string, args ...string) (status int, out string) {
+	t.Helper()
 	cmd := exec.Command(filepath.Join(filepath.Dir(ours().path), "releve"), args...)
+	cmd.Stdin = strings.NewReader(in)
 	b, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)

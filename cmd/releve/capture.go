@@ -96,8 +96,7 @@ func runCapture(args []string, stdout, stderr io.Writer) int {
 		know, err = c.knowledge()
 	}
 	if err != nil {
-		wrongUse(stderr, "capture", err)
-		return 2
+		return wrongUse(stderr, "capture", err)
 	}
 	if err := c.run(know, stdout, stderr); err != nil {
 		if exe, eerr := os.Executable(); eerr == nil && errors.Is(err, capture.ErrPrivilege) {
@@ -318,7 +317,7 @@ func (c *capturing) knowledge() (capture.Knowledge, error) {
 	if c.config == "" {
 		return k, nil
 	}
-	src, diags := confparse.Load(c.config, confparse.LoadOptions{})
+	src, diags := confparse.Load(c.config, confparse.LoadOptions{Streams: true})
 	for _, d := range diags {
 		if d.FatalAtStart && d.Pos == (confparse.Pos{}) { // there is no such file, or it cannot be read
 			return k, errors.New(d.Message)

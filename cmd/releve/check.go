@@ -13,14 +13,15 @@ import (
 // checkUsage is what `releve check --help` prints before the options.
 const checkUsage = `Usage: releve check [OPTIONS] FILE...
 Reads configurations and says what is wrong with them, and where: what keepalived -t complains about, and beyond it what it takes
-but an operator regrets (docs/check.md has the codes). FILE can be a glob. With --pair the two FILEs are those of two directors.
+but an operator regrets (docs/check.md has the codes). FILE can be a glob, a pipe, or - for the standard input. With --pair the two
+FILEs are those of two directors.
 
 `
 
 const checkMore = `
 Exit status: as keepalived -t. 0: nothing to complain about; 5: complaints; 6: scripts without script security, or an include
-that must exist does not; 4: a file that may not be read; 2: a value is missing that a keyword cannot do without; 1: wrong options.
-What goes beyond keepalived -t leaves the status alone, but with --strict a warning makes it 5.
+that must exist does not; 4: a file that may not be read; 2: a value is missing that a keyword cannot do without, or wrong options
+(then nothing is on the standard output); 1: the report could not be written. What goes beyond keepalived -t leaves the status alone, but with --strict a warning makes it 5.
 `
 
 // checkCommand is `releve check`.
@@ -54,10 +55,11 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--pair wants two files, got %d", flags.NArg())
 	case !known:
 		err = fmt.Errorf("--format %q: want text, json or sarif", *format)
+	default:
+		err = oneInput(flags.Args()...)
 	}
 	if err != nil {
-		wrongUse(stderr, "check", err)
-		return 1
+		return wrongUse(stderr, "check", err)
 	}
 
 	var silent []confparse.Code
@@ -68,7 +70,7 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 	var found confparse.Diagnostics
 	var configs []*confparse.Config
 	for _, name := range flags.Args() {
-		src, diags := confparse.Load(name, confparse.LoadOptions{ConfigID: *id, AllConfig: *all})
+		src, diags := confparse.Load(name, confparse.LoadOptions{ConfigID: *id, AllConfig: *all, Streams: true})
 		cfg, more := confparse.Check(src, confparse.CheckOptions{NoHost: *noHost, Test: true, Lint: !*noLint || *pair})
 		reports = append(reports, confparse.Report{Source: src, Diagnostics: append(diags, more...)})
 		configs = append(configs, cfg)

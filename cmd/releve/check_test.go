@@ -44,9 +44,9 @@ func TestCheck(t *testing.T) {
 		{"two files", []string{"--no-host", sound, typo}, 5, []string{typo + ":3:5:"}, ""},
 		{"codes that are silenced", []string{"--no-host", "--disable", "x,unknown-keyword", odd}, 0, nil, ""},
 		{"a file that does not exist", []string{sound + "x"}, 5, []string{"[config-missing]"}, ""},
-		{"no file", nil, 1, nil, "name a file"},
-		{"an unknown format", []string{"--format=xml", sound}, 1, nil, `want text, json or sarif`},
-		{"an unknown option", []string{"--nohost", sound}, 1, nil, "unknown flag: --nohost"},
+		{"no file", nil, 2, nil, "name a file"},
+		{"an unknown format", []string{"--format=xml", sound}, 2, nil, `want text, json or sarif`},
+		{"an unknown option", []string{"--nohost", sound}, 2, nil, "unknown flag: --nohost"},
 		{"help", []string{"--help"}, 0, []string{"Usage: releve check", "--no-host"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,10 +126,10 @@ func TestFmt(t *testing.T) {
 	if got := run(0, "-l", file, good); got != "" {
 		t.Errorf("listed %q", got)
 	}
-	run(1, "-w")
+	run(2, "-w")
 	run(1, file+"x")
 	run(1, filepath.Dir(file))
-	run(1, "--nonsense")
+	run(2, "--nonsense")
 	if got := run(0, "--help"); !strings.Contains(got, "Usage: releve fmt") {
 		t.Errorf("help %q", got)
 	}

@@ -121,8 +121,7 @@ func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.A
 		err = fmt.Errorf("%q is out of place", strings.Join(flags.Args(), " "))
 	}
 	if err != nil {
-		wrongUse(stderr, command, err)
-		return nil, 2
+		return nil, wrongUse(stderr, command, err)
 	}
 	a, err := supervisor.Ask(pidFileOr(*pidFile), command)
 	if err != nil {

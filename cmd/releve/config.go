@@ -10,8 +10,13 @@ import (
 )
 
 const configUsage = `Usage: releve config dump [OPTIONS] FILE
-Prints a configuration as it is understood: includes, parameters and sequences expanded, all defaults resolved.
+Prints a configuration as it is understood: includes, parameters and sequences expanded, all defaults resolved. FILE can be a pipe, or
+- for the standard input; what is to complain about it is on the standard error.
 
+`
+
+const configMore = `
+Exit status: that of releve check: 0, 5, 6, 4 or 2; 2 also for wrong options; 1 if the output could not be written.
 `
 
 // configCommand is `releve config`.
@@ -30,7 +35,7 @@ func runConfig(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err != nil:
 	case *help:
-		fmt.Fprint(stdout, configUsage, flags.FlagUsages())
+		fmt.Fprint(stdout, configUsage, flags.FlagUsages(), configMore)
 		return 0
 	case flags.NArg() != 2 || flags.Arg(0) != "dump":
 		err = fmt.Errorf("want dump and a file")
@@ -38,10 +43,9 @@ func runConfig(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--format %q: want conf or json", *format)
 	}
 	if err != nil {
-		wrongUse(stderr, "config", err)
-		return 1
+		return wrongUse(stderr, "config", err)
 	}
-	src, diags := confparse.Load(flags.Arg(1), confparse.LoadOptions{ConfigID: *id})
+	src, diags := confparse.Load(flags.Arg(1), confparse.LoadOptions{ConfigID: *id, Streams: true})
 	cfg, more := confparse.Check(src, confparse.CheckOptions{NoHost: !*host, Test: true})
 	diags = append(diags, more...)
 	if len(diags) > 0 {

@@ -15,12 +15,13 @@ import (
 )
 
 const fmtUsage = `Usage: releve fmt [OPTIONS] [FILE...]
-Indents configurations anew and prints them. Words and comments stay as they are. Without FILE it reads the standard input.
+Indents configurations anew and prints them. Words and comments stay as they are. Without FILE, or with -, it reads the standard
+input.
 
 `
 
 const fmtMore = `
-Exit status: 0; with --list 1 if a file would change; 1 if a file cannot be read or written.
+Exit status: 0; with --list 1 if a file would change; 1 if a file cannot be read or written; 2 wrong options.
 `
 
 // fmtCommand is `releve fmt`.
@@ -40,24 +41,18 @@ func runFmt(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err == nil && flags.NArg() == 0 && (*write || *list):
 		err = errors.New("name a file")
+	case err == nil:
+		err = oneInput(flags.Args()...)
 	}
 	if err != nil {
-		wrongUse(stderr, "fmt", err)
-		return 1
+		return wrongUse(stderr, "fmt", err)
 	}
-	if flags.NArg() == 0 {
-		text, err := io.ReadAll(os.Stdin)
-		if err == nil {
-			_, err = stdout.Write(confparse.Format(text))
-		}
-		if err != nil {
-			fmt.Fprintf(stderr, "releve fmt: %v\n", err)
-			return 1
-		}
-		return 0
+	names := flags.Args()
+	if len(names) == 0 {
+		names = []string{"-"}
 	}
 	status := 0
-	for _, name := range flags.Args() {
+	for _, name := range names {
 		changed, err := fmtFile(name, *write, *list, stdout)
 		if err != nil {
 			fmt.Fprintf(stderr, "releve fmt: %v\n", err)
@@ -71,6 +66,9 @@ func runFmt(args []string, stdout, stderr io.Writer) int {
 
 // fmtFile formats one file: to stdout, into the file, or only its name to stdout if it would change.
 func fmtFile(name string, write, list bool, stdout io.Writer) (changed bool, err error) {
+	if confparse.IsStream(name) {
+		return fmtStream(name, write, list, stdout)
+	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return false, err
@@ -91,6 +89,26 @@ func fmtFile(name string, write, list bool, stdout io.Writer) (changed bool, err
 		return changed, replaceFile(name, out, info)
 	}
 	if !write && !list {
+		_, err = stdout.Write(out)
+	}
+	return changed, err
+}
+
+// fmtStream formats what can be read once only.
+func fmtStream(name string, write, list bool, stdout io.Writer) (changed bool, err error) {
+	if write {
+		return false, fmt.Errorf("%s: only a file can be written", name)
+	}
+	s, err := confparse.ReadStream(name)
+	if err != nil {
+		return false, err
+	}
+	out := confparse.Format([]byte(s.Text))
+	changed = s.Text != string(out)
+	switch {
+	case list && changed:
+		_, err = fmt.Fprintln(stdout, s.Name)
+	case !list:
 		_, err = stdout.Write(out)
 	}
 	return changed, err

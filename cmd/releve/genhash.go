@@ -38,7 +38,7 @@ Prints the MD5 digest of a web page as a url block's "digest" compares it.
 
 const genhashMore = `      --digest-only              no hints, nothing but the digest
 
-Exit status: 0 with a digest, 1 for wrong options, 2 if the page could not be fetched.
+Exit status: 0 with a digest, 1 if the page could not be fetched, 2 for wrong options.
 `
 
 // genhashFace is genhash and keepalived --genhash: options, output and exit status as the reference has them. A page that cannot be
@@ -62,14 +62,19 @@ type hasher struct {
 }
 
 func (h *hasher) usage(problem string) int {
-	if problem != "" {
+	switch {
+	case h.compatible && problem != "":
 		fmt.Fprintln(h.err, problem)
+		fallthrough
+	case h.compatible:
+		fmt.Fprintf(h.err, genhashUsage, h.name)
+		return 1
+	case problem != "":
+		return wrongUse(h.err, "genhash", errors.New(problem))
 	}
-	fmt.Fprintf(h.err, genhashUsage, h.name)
-	if !h.compatible {
-		fmt.Fprint(h.err, genhashMore)
-	}
-	return 1
+	fmt.Fprintf(h.out, genhashUsage, h.name)
+	fmt.Fprint(h.out, genhashMore)
+	return 0
 }
 
 func (h *hasher) run(args []string) int {
@@ -173,7 +178,7 @@ func (h *hasher) parse(args []string) (problem string, ok bool) {
 func (h *hasher) failed(err error) int {
 	if !h.compatible {
 		fmt.Fprintf(h.err, "%s: %s: %v\n", h.name, h.req.Addr, err)
-		return 2
+		return 1
 	}
 	late := false
 	if t, ok := err.(interface{ Timeout() bool }); ok {

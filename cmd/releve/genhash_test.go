@@ -109,10 +109,10 @@ func TestReleveGenhashIsHonest(t *testing.T) {
 		"a page that changes its length":      {"-u /longer", 0, "\n", "bytes"},
 		"an error page":                       {"-u /error", 0, "d41d8cd98f00b204e9800998ecf8427e\n", "hint: the answer has status 503"},
 		"--digest-only gives no hints":        {"-u /counter --digest-only", 0, "\n", ""},
-		"a wrong option":                      {"-u /x --bogus", 1, "", "Usage: releve genhash"},
-		"a server that is not there":          {"-u / -p 1", 2, "", "connection refused"},
-		"a server that does not speak TLS":    {"-u / -S -t 2", 2, "", "TLS handshake failed"},
-		"a port that is no number is no zero": {"-u / -p 0", 1, "", "invalid port number"},
+		"a wrong option":                      {"-u /x --bogus", 2, "", "unknown flag: --bogus (releve genhash --help says more)"},
+		"a server that is not there":          {"-u / -p 1", 1, "", "connection refused"},
+		"a server that does not speak TLS":    {"-u / -S -t 2", 1, "", "TLS handshake failed"},
+		"a port that is no number is no zero": {"-u / -p 0", 2, "", "invalid port number"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs bytes.Buffer

@@ -18,6 +18,10 @@ Says what a keyword of keepalived.conf does, what its values are and who acts on
 
 `
 
+const keywordsMore = `
+Exit status: 0; 1 if there is no such keyword; 2 wrong options.
+`
+
 // keywordsCommand is `releve keywords`.
 var keywordsCommand = subcommand{"keywords", "what each keyword of keepalived.conf does", runKeywords}
 
@@ -31,12 +35,11 @@ func runKeywords(args []string, stdout, stderr io.Writer) int {
 	help := flags.BoolP("help", "h", false, "this text")
 	err := flags.Parse(args)
 	if err != nil {
-		wrongUse(stderr, "keywords", err)
-		return 1
+		return wrongUse(stderr, "keywords", err)
 	}
 	switch {
 	case *help:
-		fmt.Fprint(stdout, keywordsUsage, flags.FlagUsages())
+		fmt.Fprint(stdout, keywordsUsage, flags.FlagUsages(), keywordsMore)
 		return 0
 	case *markdown:
 		err = confparse.WriteMarkdown(stdout)

@@ -128,8 +128,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--duration %v: want a time above 0", l.duration)
 	}
 	if err != nil {
-		wrongUse(stderr, "lab", err)
-		return 2
+		return wrongUse(stderr, "lab", err)
 	}
 	switch verb {
 	case "list":
@@ -154,8 +153,7 @@ func labMain(args []string, stdout, stderr io.Writer) int {
 		}
 	})
 	if err != nil {
-		wrongUse(stderr, "lab", err)
-		return 2
+		return wrongUse(stderr, "lab", err)
 	}
 	l.name = words[0]
 	return l.start(args, kind, stdout, stderr)

@@ -48,7 +48,7 @@ func complaints(sc *exercise.Scenario, file string) (out []string) {
 		if !c.Daemon() {
 			continue
 		}
-		src, diags := loadText(c.Text)
+		src, diags := confparse.LoadText(c.Host, c.Text, confparse.LoadOptions{})
 		if src == nil {
 			continue
 		}
@@ -70,26 +70,9 @@ func complaints(sc *exercise.Scenario, file string) (out []string) {
 	return out
 }
 
-// loadText reads a configuration from a text.
-func loadText(text string) (*confparse.Source, confparse.Diagnostics) {
-	f, err := os.CreateTemp("", "releve-lab-*.conf")
-	if err != nil {
-		return nil, nil
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(text)
-	if f.Close() != nil || err != nil {
-		return nil, nil
-	}
-	return confparse.Load(f.Name(), confparse.LoadOptions{})
-}
-
 // explain adds what a configuration says about frames.
 func explain(k *capture.Knowledge, host, text string) {
-	src, _ := loadText(text)
-	if src == nil {
-		return
-	}
+	src, _ := confparse.LoadText(host, text, confparse.LoadOptions{})
 	conf, _ := confparse.Check(src, confparse.CheckOptions{NoHost: true, Test: true})
 	addKnowledge(k, conf, host)
 }

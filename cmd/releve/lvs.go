@@ -28,7 +28,7 @@ servers are down, since when and by which check, and what should be in the table
 `
 
 const lvsMore = `
-Exit status: 0; 1: wrong options; 2: the table could not be read.
+Exit status: 0; 1: the table could not be read; 2: wrong options.
 `
 
 // lvsPatience bounds the reading of a table.
@@ -100,8 +100,7 @@ func runLVS(args []string, stdout, stderr io.Writer) int {
 	o, flags, help, err := parseLVS(args)
 	switch {
 	case err != nil:
-		wrongUse(stderr, "lvs", err)
-		return 1
+		return wrongUse(stderr, "lvs", err)
 	case help:
 		fmt.Fprint(stdout, lvsUsage, flags.FlagUsages(), lvsMore)
 		return 0
@@ -116,7 +115,7 @@ func runLVS(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "releve lvs: %v\n", err)
-		return 2
+		return 1
 	}
 	return 0
 }

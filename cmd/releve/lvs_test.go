@@ -87,7 +87,7 @@ func (f fixed) Read(context.Context) (ipvs.Table, error) { return f.table, nil }
 func TestLVSRefusesWrongOptions(t *testing.T) {
 	for _, args := range []string{"--stats --rate", "--json -S", "--plane x", "word", "--nope"} {
 		var out, errs strings.Builder
-		if status := runLVS(strings.Fields(args), &out, &errs); status != 1 || !strings.HasPrefix(errs.String(), "releve lvs: ") || out.Len() > 0 {
+		if status := runLVS(strings.Fields(args), &out, &errs); status != 2 || !strings.HasPrefix(errs.String(), "releve lvs: ") || out.Len() > 0 {
 			t.Errorf("releve lvs %s: status %d, stdout %q, stderr %q", args, status, out.String(), errs.String())
 		}
 	}

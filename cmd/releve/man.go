@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -31,8 +32,10 @@ var manCommand = subcommand{"man", "print a manual page: releve, genhash or keep
 		fmt.Fprint(stdout, manUsage)
 		return 0
 	}
-	fmt.Fprint(stderr, manUsage)
-	return 2
+	if len(args) == 1 {
+		return wrongUse(stderr, "man", fmt.Errorf("there is no page %q", args[0]))
+	}
+	return wrongUse(stderr, "man", errors.New("name one page"))
 }}
 
 func manPage(name string) func(*roff) {

@@ -90,8 +90,7 @@ func runMigrate(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("--check %s: not tcp", m.check)
 	}
 	if err != nil {
-		wrongUse(stderr, "migrate", err)
-		return 2
+		return wrongUse(stderr, "migrate", err)
 	}
 	res, err := m.run(flags.Arg(0), flags.Arg(1))
 	if err == nil {

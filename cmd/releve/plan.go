@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/pflag"
 
@@ -21,10 +23,10 @@ const (
 // planUsage is the help; the flags stand in it.
 const planUsage = `Usage: releve plan [OPTIONS] [FILE]
 Says what a reload with a file would change in the running daemon: states, addresses, and every write to the kernel. It changes
-nothing. Without FILE the daemon's own configuration file is planned.
+nothing. Without FILE the daemon's own configuration file is planned; FILE can be a pipe, or - for the standard input.
 
 %s
-Exit status: 0 nothing would change, 1 something would, 2 the file cannot be taken over, 3 no daemon answers.
+Exit status: 0 nothing would change, 1 something would, 2 the file cannot be taken over, or wrong options, 3 no daemon answers.
 `
 
 // planCommand is `releve plan FILE`: what a reload would change in the running daemon.
@@ -39,8 +41,7 @@ var planCommand = subcommand{"plan", "what a reload with a file would change, wi
 	id := flags.StringP("config-id", "i", "", "configuration `id`, with --against and --no-daemon")
 	help := flags.BoolP("help", "h", false, "this text")
 	if err := flags.Parse(args); err != nil {
-		wrongUse(stderr, "plan", err)
-		return planRefused
+		return wrongUse(stderr, "plan", err)
 	}
 	if *help {
 		fmt.Fprintf(stdout, planUsage, flags.FlagUsages())
@@ -48,13 +49,17 @@ var planCommand = subcommand{"plan", "what a reload with a file would change, wi
 	}
 	file := flags.Arg(0)
 	offline := *alone || *against != ""
+	err := oneInput(file, *against)
 	switch {
 	case flags.NArg() > 1:
-		fmt.Fprintln(stderr, "releve plan: one file at a time")
-		return planRefused
+		err = errors.New("one file at a time")
 	case offline && file == "":
-		fmt.Fprintln(stderr, "releve plan: which file? There is no daemon to ask with --against and --no-daemon")
-		return planRefused
+		err = errors.New("which file? There is no daemon to ask with --against and --no-daemon")
+	case *alone && *against != "":
+		err = errors.New("--against or --no-daemon, not both")
+	}
+	if err != nil {
+		return wrongUse(stderr, "plan", err)
 	}
 	var a *supervisor.Answer
 	if offline {
@@ -67,6 +72,9 @@ var planCommand = subcommand{"plan", "what a reload with a file would change, wi
 		var err error
 		if a, err = supervisor.AskPlan(pidFileOr(*pidFile), file); err != nil {
 			fmt.Fprintf(stderr, "releve plan: %v\n", err)
+			if _, unread := errors.AsType[*fs.PathError](err); unread {
+				return planRefused
+			}
 			return planNoDaemon
 		}
 	}

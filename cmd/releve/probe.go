@@ -22,12 +22,12 @@ import (
 
 const probeUsage = `Usage: releve probe [OPTIONS] FILE [VIRTUAL-SERVER [REAL-SERVER]]
 Runs the health checks of a configuration once, now, from this machine, and says step by step what each saw. Nothing is retried,
-nobody is told, no table is touched. A virtual or real server is named as in the log, or by a part of that: 10.0.0.1, tcp:80.
+nobody is told, no table is touched. FILE can be - for the standard input. A virtual or real server is named as in the log, or by a part of that: 10.0.0.1, tcp:80.
 
 `
 
 const probeMore = `
-Exit status: 0 all succeeded, 1 some failed, 2 the file or the names cannot be used.
+Exit status: 0 all succeeded, 1 some failed, 2 the file or the names cannot be used, or wrong options.
 `
 
 // probeCommand is `releve probe`.
@@ -65,14 +65,13 @@ func runProbe(args []string, stdout, stderr io.Writer) int {
 		err = errors.New("name a file")
 	}
 	if err != nil {
-		wrongUse(stderr, "probe", err)
-		return 2
+		return wrongUse(stderr, "probe", err)
 	}
-	if _, err := os.Stat(flags.Arg(0)); err != nil {
+	if _, err := os.Stat(flags.Arg(0)); err != nil && !confparse.IsStream(flags.Arg(0)) {
 		fmt.Fprintf(stderr, "releve probe: %v\n", err)
 		return 2
 	}
-	src, diags := confparse.Load(flags.Arg(0), confparse.LoadOptions{ConfigID: *id})
+	src, diags := confparse.Load(flags.Arg(0), confparse.LoadOptions{ConfigID: *id, Streams: true})
 	if src == nil {
 		fmt.Fprintf(stderr, "releve probe: %s cannot be read (%d complaints): releve check %s\n", flags.Arg(0), len(diags), flags.Arg(0))
 		return 2

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -58,7 +59,24 @@ func usage(w io.Writer, face string) {
 	}
 }
 
+// exitUsage is the status of every subcommand that was given wrong options or words. The faces keepalived and genhash end with 1, as
+// the reference does.
+const exitUsage = 2
+
 // wrongUse says what is wrong with a command line, and where to read on.
-func wrongUse(stderr io.Writer, command string, err error) {
+func wrongUse(stderr io.Writer, command string, err error) int {
 	fmt.Fprintf(stderr, "releve %s: %v (releve %s --help says more)\n", command, err, command)
+	return exitUsage
+}
+
+// oneInput refuses the standard input as more than one of the files of a command line.
+func oneInput(files ...string) error {
+	seen := false
+	for _, f := range files {
+		if f == "-" && seen {
+			return errors.New("the standard input can be read once")
+		}
+		seen = seen || f == "-"
+	}
+	return nil
 }

@@ -34,8 +34,7 @@ var whyCommand = subcommand{"why", "why VRRP instances are in their states, and 
 	asJSON := flags.Bool("json", false, "print the answer as JSON")
 	help := flags.BoolP("help", "h", false, "this text")
 	if err := flags.Parse(args); err != nil {
-		wrongUse(stderr, "why", err)
-		return 2
+		return wrongUse(stderr, "why", err)
 	}
 	if *help {
 		fmt.Fprintf(stdout, whyUsage, flags.FlagUsages())
