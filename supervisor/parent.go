@@ -60,7 +60,7 @@ func Run(o Options, stderr io.Writer) int {
 		spreadOut(size)
 	}
 	p := &parent{
-		o: &o, stderr: stderr, sigs: catchSignals(), events: make(chan any, 16),
+		o: &o, stderr: stderr, sigs: catchSignals(), ends: catchEnds(), events: make(chan any, 16),
 		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {}, started: time.Now(), ended: make(chan struct{}),
 	}
 	p.dir, _ = os.Getwd()
@@ -85,7 +85,8 @@ type parent struct {
 	stderr io.Writer
 	log    *slog.Logger
 	sigs   <-chan os.Signal
-	events chan any // of the goroutines that wait for children
+	ends   <-chan os.Signal // of child processes, whoever started them
+	events chan any         // of the goroutines that wait for children
 
 	dir    string   // where it was started
 	daemon bool     // in the background
@@ -277,10 +278,13 @@ func (p *parent) removePidFiles() {
 
 // loop runs until all children have ended after a stop.
 func (p *parent) loop() {
+	p.buryStrangers()
 	for !(p.stopping && p.running() == 0) {
 		select {
 		case s := <-p.sigs:
 			p.signal(s)
+		case <-p.ends:
+			p.buryStrangers()
 		case ev := <-p.events:
 			p.event(ev)
 		case <-p.sd.watchdog():
@@ -336,6 +340,7 @@ func (p *parent) forward(s os.Signal) {
 func (p *parent) event(ev any) {
 	switch ev := ev.(type) {
 	case childExit:
+		p.buryStrangers() // who waited behind it
 		p.childExited(ev)
 	case childMessage:
 		if ev.c.run == ev.run {

@@ -245,6 +245,7 @@ func (p *parent) auditionLater(c *child, cfg *confparse.Config, then func(share 
 		}
 		select {
 		case p.events <- func() {
+			p.buryStrangers() // who ended meanwhile
 			if c.proc != nil {
 				why = "" // it has been started meanwhile, and has what could not be had
 			}

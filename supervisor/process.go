@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +94,40 @@ const (
 // self is the program to execute again: the one that runs, even if the file has been replaced since.
 const self = "/proc/self/exe"
 
+// started are the processes that we have started and not yet waited for. Whoever starts one holds its lock until the number is in it, so
+// that buryStrangers never takes an end away from the one who waits for it.
+var started = struct {
+	mu   sync.Mutex
+	pids map[int]bool
+}{pids: map[int]bool{}}
+
+// buryStrangers waits for processes that ended as our children without having been started by us: what notify scripts leave behind where
+// the daemon is the first process of a container, and what the shell that became the daemon had put into the background. Nobody else can,
+// and their numbers would be used up one day. A child of our own that has ended, too, is left to its waiter, and the rest until then. An
+// audition may load a module, by a program that is its own to wait for.
+func (p *parent) buryStrangers() {
+	if !p.auditions.TryLock() {
+		return
+	}
+	defer p.auditions.Unlock()
+	started.mu.Lock()
+	defer started.mu.Unlock()
+	for range 1 << 16 {
+		var si struct { // siginfo_t of waitid(2)
+			signo, errno, code int32
+			_                  [unsafe.Sizeof(uintptr(0)) - 4]byte
+			pid, uid, status   int32
+			_                  [128]byte
+		}
+		if err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&si)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err == syscall.EINTR {
+			continue
+		} else if err != nil || si.pid == 0 || started.pids[int(si.pid)] {
+			return
+		}
+		_, _ = syscall.Wait4(int(si.pid), nil, syscall.WNOHANG, nil)
+	}
+}
+
 // process is one that we have started. os.Process would do the same, after another process for finding out how.
 type process struct {
 	pid    int
@@ -124,10 +159,13 @@ func (p *process) wait() (syscall.WaitStatus, error) {
 	err := again(func() error { return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	started.mu.Lock()
+	defer started.mu.Unlock()
 	if err == nil {
 		err = again(func() error { _, err := syscall.Wait4(p.pid, &st, 0, nil); return err })
 	}
 	p.reaped = true
+	delete(started.pids, p.pid)
 	return st, err
 }
 
@@ -157,11 +195,14 @@ func start(argv []string, part string, files []*os.File, dir string, sys *syscal
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
+	started.mu.Lock()
+	defer started.mu.Unlock()
 	pid, err := syscall.ForkExec(self, argv, attr)
 	runtime.KeepAlive(files)
 	if err != nil {
 		return nil, fmt.Errorf("start %s process: %w", part, err)
 	}
+	started.pids[pid] = true
 	return &process{pid: pid}, nil
 }
 

@@ -35,6 +35,13 @@ func catchSignals() <-chan os.Signal {
 	return c
 }
 
+// catchEnds tells that a child process has ended.
+func catchEnds() <-chan os.Signal {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGCHLD)
+	return c
+}
+
 // ignoreSignal sets SIG_IGN by the system call itself (rt_sigaction(2), struct kernel_sigaction).
 func ignoreSignal(s syscall.Signal) {
 	type sigaction struct {
