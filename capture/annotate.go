@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -63,6 +64,15 @@ type Annotator struct {
 	paths   map[pathKey]path
 	waiting []expectation
 	now     time.Time
+	// checks and virtuals are those that are known, by their ends; pinged are the hosts of PING_CHECK.
+	checks   map[netip.AddrPort][]*Check
+	virtuals map[netip.AddrPort]bool
+	pinged   map[netip.Addr]bool
+	// begun is the connection that an end opened last; a director's is found by it.
+	begun map[netip.AddrPort]*conn
+	swept time.Time
+	// overdue is when the first of the masters may have been silent for too long; before it nobody is.
+	overdue time.Time
 }
 
 // sighting is a frame that was seen a moment ago.
@@ -85,7 +95,18 @@ const maxState = 1 << 14
 // NewAnnotator begins with what is known.
 func NewAnnotator(k Knowledge) *Annotator {
 	a := &Annotator{know: k, names: newNames(k), routers: map[routerKey]*router{}, flows: map[flow]*conn{}, bfd: map[string]*bfdView{},
-		joined: map[string]bool{}, dhcp: map[uint32]*dhcpView{}, peers: map[string]string{}, dns: map[dnsKey]time.Time{}, pings: map[pingKey]time.Time{}, paths: map[pathKey]path{}}
+		joined: map[string]bool{}, dhcp: map[uint32]*dhcpView{}, peers: map[string]string{}, dns: map[dnsKey]time.Time{}, pings: map[pingKey]time.Time{}, paths: map[pathKey]path{},
+		checks: map[netip.AddrPort][]*Check{}, virtuals: map[netip.AddrPort]bool{}, pinged: map[netip.Addr]bool{}, begun: map[netip.AddrPort]*conn{}}
+	for i := range k.Checks {
+		c := &k.Checks[i]
+		a.checks[c.Target] = append(a.checks[c.Target], c)
+		if c.Kind == "PING_CHECK" {
+			a.pinged[c.Target.Addr()] = true
+		}
+	}
+	for _, v := range k.Virtuals {
+		a.virtuals[v] = true
+	}
 	return a
 }
 
@@ -137,6 +158,9 @@ func (a *Annotator) Add(f *Frame) Note {
 			n.Text = fmt.Sprintf("%s to %s", f.Proto, n.receiver())
 		}
 	}
+	if f.Partial {
+		n.Text = joinText(n.Text, fmt.Sprintf("Only %d of its %d bytes were captured.", len(f.Data), f.Len))
+	}
 	if f.Fault != "" {
 		n.Text, n.Kind = joinText(n.Text, "It is damaged: "+f.Fault+"."), max(n.Kind, Alarm)
 	}
@@ -166,19 +190,26 @@ func joinText(a, b string) string {
 	return a + " " + b
 }
 
-// again tells whether this very frame was seen a moment ago at another point.
+// again tells whether this very frame was seen a moment ago: at another point or, in a file of several points that does not tell
+// them apart, under the same IPv4 identification.
 func (a *Annotator) again(f *Frame) bool {
 	h := fnv.New64a()
 	h.Write(f.Data)
 	sum := h.Sum64()
 	for _, s := range a.seen {
-		if s.sum == sum && s.point != f.Point && f.At.Sub(s.at) < 5*time.Millisecond && !s.at.IsZero() {
+		if s.sum == sum && f.At.Sub(s.at) < 5*time.Millisecond && !s.at.IsZero() && (s.point != f.Point || f.numbered()) {
 			return true
 		}
 	}
 	a.seen[a.next] = sighting{f.At, f.Point, sum}
 	a.next = (a.next + 1) % len(a.seen)
 	return false
+}
+
+// numbered tells whether the frame has a number that its sender gives to no other frame for a while.
+func (f *Frame) numbered() bool {
+	id := f.Get("ip.id")
+	return id != "" && id != "0x0000"
 }
 
 // Advance says what did not happen until a time although it should have. Add calls it with the time of the frame.
@@ -198,8 +229,14 @@ func (a *Annotator) Advance(now time.Time) (out []Event) {
 		}
 	}
 	a.waiting = rest
-	for _, r := range a.routers {
-		out = append(out, r.silent(now)...)
+	if !now.Before(a.overdue) {
+		a.overdue = now.Add(time.Hour)
+		for _, r := range a.routers {
+			out = append(out, r.silent(now)...)
+			if at, ok := r.patience(); ok && at.Before(a.overdue) {
+				a.overdue = at
+			}
+		}
 	}
 	slices.SortFunc(out, func(x, y Event) int {
 		return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.Object, y.Object), cmp.Compare(x.Text, y.Text))

@@ -60,18 +60,9 @@ type pingKey struct {
 
 // check finds the configured check of a target.
 func (a *Annotator) check(target netip.AddrPort, kinds ...string) *Check {
-	for i := range a.know.Checks {
-		c := &a.know.Checks[i]
-		if c.Target != target {
-			continue
-		}
-		if len(kinds) == 0 {
+	for _, c := range a.checks[target] {
+		if len(kinds) == 0 || slices.Contains(kinds, c.Kind) {
 			return c
-		}
-		for _, k := range kinds {
-			if c.Kind == k {
-				return c
-			}
 		}
 	}
 	return nil
@@ -83,12 +74,7 @@ func (a *Annotator) end(p netip.AddrPort) string {
 
 // isVirtual tells whether an end is a virtual server or an address that moves.
 func (a *Annotator) isVirtual(p netip.AddrPort) bool {
-	for _, v := range a.know.Virtuals {
-		if v == p {
-			return true
-		}
-	}
-	return a.names.shared[p.Addr()]
+	return a.virtuals[p] || a.names.shared[p.Addr()]
 }
 
 func (a *Annotator) tcp(f *Frame, n *Note) {
@@ -131,7 +117,7 @@ func (a *Annotator) tcp(f *Frame, n *Note) {
 		if c.check != nil && (c.check.Kind == "TCP_CHECK") {
 			n.say(Info, "The check passes.")
 		}
-		if !c.shadow && slices.Contains(a.know.Virtuals, src) {
+		if !c.shadow && a.virtuals[src] {
 			n.say(Info, "The client sees the virtual address only; which server it is it cannot tell.")
 		}
 	case t.RST && !toServer && !c.answered:
@@ -173,9 +159,17 @@ func (a *Annotator) tcp(f *Frame, n *Note) {
 // open notes a new connection.
 func (a *Annotator) open(f *Frame, client, server netip.AddrPort) *conn {
 	if len(a.flows) >= maxState {
-		for k, c := range a.flows {
-			if c.ended || f.At.Sub(c.began) > 5*time.Minute {
-				delete(a.flows, k)
+		if f.At.Sub(a.swept).Abs() > time.Second { // not for each one of a flood
+			a.swept = f.At
+			for k, c := range a.flows {
+				if c.ended || f.At.Sub(c.began) > 5*time.Minute {
+					delete(a.flows, k)
+				}
+			}
+			for k, c := range a.begun {
+				if f.At.Sub(c.began) > time.Second {
+					delete(a.begun, k)
+				}
 			}
 		}
 		if len(a.flows) >= maxState {
@@ -190,12 +184,13 @@ func (a *Annotator) open(f *Frame, client, server netip.AddrPort) *conn {
 // opening says what a new connection is for.
 func (a *Annotator) opening(f *Frame, n *Note, c *conn) {
 	// The same client and sequence number towards another server a moment ago: a director has rewritten the destination.
-	for k, o := range a.flows {
-		if k.src == c.client && k.dst != c.server && o.syn == c.syn && f.At.Sub(o.began) < 100*time.Millisecond {
-			c.shadow, c.quiet = true, o.quiet
-			n.say(ifElse(o.quiet, Routine, Info), "The director passes the connection of %s on to %s: the destination was %s, the client's address and port stay as they were. The answer must come back through the director.", a.end(c.client), a.end(c.server), o.server)
-			return
-		}
+	if o := a.begun[c.client]; o != nil && o.server != c.server && o.syn == c.syn && f.At.Sub(o.began) < 100*time.Millisecond {
+		c.shadow, c.quiet = true, o.quiet
+		n.say(ifElse(o.quiet, Routine, Info), "The director passes the connection of %s on to %s: the destination was %s, the client's address and port stay as they were. The answer must come back through the director.", a.end(c.client), a.end(c.server), o.server)
+		return
+	}
+	if _, known := a.begun[c.client]; known || len(a.begun) < maxState {
+		a.begun[c.client] = c
 	}
 	c.check = a.check(c.server)
 	switch {
@@ -206,7 +201,7 @@ func (a *Annotator) opening(f *Frame, n *Note, c *conn) {
 			n.say(Routine, "%s opens a connection to %s.", a.end(c.client), c.server)
 			return
 		}
-		n.say(Info, "%s opens a connection to the %s %s.", a.end(c.client), ifElse(slices.Contains(a.know.Virtuals, c.server), "virtual server", "floating address"), c.server)
+		n.say(Info, "%s opens a connection to the %s %s.", a.end(c.client), ifElse(a.virtuals[c.server], "virtual server", "floating address"), c.server)
 	case c.check != nil:
 		n.say(Info, "%s of %s: %s knocks.", c.check.Kind, a.end(c.server), n.Src)
 	default:
@@ -241,7 +236,7 @@ func (a *Annotator) data(f *Frame, n *Note, c *conn, toServer bool, what string)
 		if c.page != nil && !toServer {
 			a.feed(f, c)
 		}
-		n.say(Routine, "%s sends %d bytes.", a.end(src), len(f.Payload))
+		n.say(Routine, "%s sends %d bytes.", a.end(src), f.TCP.Len)
 	}
 }
 
@@ -286,7 +281,7 @@ func (a *Annotator) record(f *Frame, n *Note, c *conn, m *TLS, what string) {
 	case m.Content == 21:
 		n.say(Info, "%s sends a TLS alert: the end, or a complaint.", a.end(src))
 	case m.Content == 23:
-		n.say(Routine, "%s sends %d bytes that only the two can read.", a.end(src), len(f.Payload))
+		n.say(Routine, "%s sends %d bytes that only the two can read.", a.end(src), f.TCP.Len)
 	default:
 		n.say(Routine, "The TLS handshake goes on.")
 	}
@@ -382,13 +377,13 @@ func (a *Annotator) icmp(f *Frame, m *ICMP, n *Note) {
 		if len(a.pings) < maxState {
 			a.pings[pingKey{f.Src, f.Dst, m.ID, m.Seq}] = f.At
 		}
-		isCheck := a.check(netip.AddrPortFrom(f.Dst, 0), "PING_CHECK") != nil || a.anyCheck(f.Dst, "PING_CHECK")
+		isCheck := a.pinged[f.Dst]
 		n.say(ifElse(isCheck, Info, Routine), "%s%s asks %s for an echo, number %d.", ifElse(isCheck, "PING_CHECK: ", ""), n.Src, a.names.addr(f.Dst), m.Seq)
 	case m.Reply():
 		k := pingKey{f.Dst, f.Src, m.ID, m.Seq}
 		asked, ok := a.pings[k]
 		delete(a.pings, k)
-		n.say(ifElse(a.anyCheck(f.Src, "PING_CHECK"), Info, Routine), "%s answers the echo%s: the host is alive, which says nothing of its services.", a.names.addr(f.Src), ifElse(ok, " after "+span(f.At.Sub(asked)), ""))
+		n.say(ifElse(a.pinged[f.Src], Info, Routine), "%s answers the echo%s: the host is alive, which says nothing of its services.", a.names.addr(f.Src), ifElse(ok, " after "+span(f.At.Sub(asked)), ""))
 	case m.Unreachable() && m.About != nil && m.About.Proto != "":
 		to := netip.AddrPortFrom(m.About.Dst, m.About.DstPort)
 		c := a.check(to)
@@ -412,16 +407,6 @@ func (a *Annotator) icmp(f *Frame, m *ICMP, n *Note) {
 	default:
 		n.say(Routine, "ICMP type %d of %s.", m.Type, n.Src)
 	}
-}
-
-// anyCheck tells whether a host is checked in this way on any port.
-func (a *Annotator) anyCheck(host netip.Addr, kind string) bool {
-	for i := range a.know.Checks {
-		if a.know.Checks[i].Target.Addr() == host && a.know.Checks[i].Kind == kind {
-			return true
-		}
-	}
-	return false
 }
 
 // recordName is the name of a DNS record type.

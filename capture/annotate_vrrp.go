@@ -125,6 +125,9 @@ func (a *Annotator) vrrp(f *Frame, v *VRRP, n *Note) {
 	a.oddities(f, v, n)
 	defer func() {
 		r.last, r.told = v, false
+		if at, ok := r.patience(); ok && at.Before(a.overdue) {
+			a.overdue = at
+		}
 		if v.Priority > 0 {
 			s := r.others[who]
 			if s == nil && len(r.others) < 64 {
@@ -169,6 +172,8 @@ func (v *VRRP) secured() string {
 	switch {
 	case v.Signed:
 		return fmt.Sprintf("signed with key %d (auth_hmac)", v.KeyID)
+	case v.Sealed:
+		return "inside an IPsec authentication header (auth_type AH)"
 	case v.Password:
 		return "sent with a password, which everybody on this link can read"
 	}
@@ -346,9 +351,17 @@ func (r *router) healed(a *Annotator, f *Frame) {
 		Text: fmt.Sprintf("no gratuitous ARP for %s after %s gave way: clients that learnt %s keep talking to it until their entry ages", first, rival, rival)})
 }
 
+// patience is when a master will have been silent for too long; ok is false where nobody is waited for.
+func (r *router) patience() (at time.Time, ok bool) {
+	if r.last == nil || r.master == "" || r.told || !r.resigned.IsZero() {
+		return time.Time{}, false
+	}
+	return r.at.Add(r.last.Interval * 5 / 2), true
+}
+
 // silent says once that a master is overdue.
 func (r *router) silent(now time.Time) []Event {
-	if r.last == nil || r.master == "" || r.told || !r.resigned.IsZero() || now.Sub(r.at) < r.last.Interval*5/2 {
+	if at, ok := r.patience(); !ok || now.Before(at) {
 		return nil
 	}
 	r.told = true

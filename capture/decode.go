@@ -13,6 +13,23 @@ var be = binary.BigEndian
 type Decoder struct {
 	no      int
 	streams map[flow][]byte
+	// dns and smtp are the servers that are checked at other ports than those of their kind.
+	dns, smtp map[netip.AddrPort]bool
+	sync      uint16
+}
+
+// NewDecoder makes a decoder that looks where the configuration tells, too.
+func NewDecoder(k Knowledge) *Decoder {
+	d := &Decoder{dns: map[netip.AddrPort]bool{}, smtp: map[netip.AddrPort]bool{}, sync: k.SyncPort}
+	for _, c := range k.Checks {
+		switch c.Kind {
+		case "DNS_CHECK":
+			d.dns[c.Target] = true
+		case "SMTP_CHECK":
+			d.smtp[c.Target] = true
+		}
+	}
+	return d
 }
 
 // flow is one direction of a connection.
@@ -39,19 +56,32 @@ const (
 func (d *Decoder) Decode(p Packet) *Frame {
 	d.no++
 	f := &Frame{Packet: p, No: d.no, Proto: "eth"}
-	b := p.Data
+	d.ethernet(f)
+	if f.Fault != "" && p.Len > len(p.Data) { // what is missing was not caught: nothing tells that it is wrong
+		f.Fault, f.Partial = "", true
+	}
+	return f
+}
+
+func (d *Decoder) ethernet(f *Frame) {
+	b := f.Data
 	if len(b) < 14 {
 		f.Fault = "shorter than an Ethernet header"
-		return f
+		return
 	}
 	copy(f.DstMAC[:], b)
 	copy(f.SrcMAC[:], b[6:])
-	f.add("eth.dst", "%s", f.DstMAC)
-	f.add("eth.src", "%s", f.SrcMAC)
+	switch {
+	case !f.Cooked:
+		f.add("eth.dst", "%s", f.DstMAC)
+		f.add("eth.src", "%s", f.SrcMAC)
+	case f.SrcMAC != MAC{}:
+		f.add("sll.src.eth", "%s", f.SrcMAC)
+	}
 	kind := be.Uint16(b[12:])
 	b = b[14:]
 	for tags := 0; (kind == etherVLAN || kind == etherQinQ) && len(b) >= 4 && tags < 2; tags++ {
-		f.add("vlan.id", "%d", be.Uint16(b)&0xfff)
+		f.add(ifElse(kind == etherQinQ, "ieee8021ad.id", "vlan.id"), "%d", be.Uint16(b)&0xfff)
 		kind = be.Uint16(b[2:])
 		b = b[4:]
 	}
@@ -65,7 +95,6 @@ func (d *Decoder) Decode(p Packet) *Frame {
 	default:
 		f.add("eth.type", "%#04x", kind)
 	}
-	return f
 }
 
 func (d *Decoder) ipv4(f *Frame, b []byte) {
@@ -86,15 +115,24 @@ func (d *Decoder) ipv4(f *Frame, b []byte) {
 	f.add("ip.ttl", "%d", f.TTL)
 	f.add("ip.id", "%#04x", be.Uint16(b[4:]))
 	f.add("ip.proto", "%d", b[9])
-	if total > len(b) {
-		f.Fault = fmt.Sprintf("cut: %d of %d bytes of the IPv4 packet", len(b), total)
-		total = len(b)
-	}
+	total = f.within(b, total, "IPv4")
 	if frag := be.Uint16(b[6:]); frag&0x1fff != 0 {
 		f.add("ip.frag_offset", "%d", frag&0x1fff)
 		return
 	}
 	d.transport(f, b[9], b[ihl:total])
+}
+
+// within bounds the length that a header tells by what there is.
+func (f *Frame) within(b []byte, n int, what string) int {
+	if n <= len(b) {
+		return n
+	}
+	f.missing = n - len(b)
+	if len(f.Data) >= f.Len {
+		f.Fault = fmt.Sprintf("cut: %d of %d bytes of the %s packet", len(b), n, what)
+	}
+	return len(b)
 }
 
 func (d *Decoder) ipv6(f *Frame, b []byte) {
@@ -111,11 +149,7 @@ func (d *Decoder) ipv6(f *Frame, b []byte) {
 	n, next := int(be.Uint16(b[4:])), b[6]
 	f.add("ipv6.nxt", "%d", next)
 	b = b[40:]
-	if n > len(b) {
-		f.Fault = fmt.Sprintf("cut: %d of %d bytes of the IPv6 packet", len(b), n)
-		n = len(b)
-	}
-	b = b[:n]
+	b = b[:f.within(b, n, "IPv6")]
 	for hops := 0; hops < 8; hops++ {
 		switch next {
 		case 0, 43, 60: // hop-by-hop, routing, destination options
@@ -143,12 +177,30 @@ func (d *Decoder) transport(f *Frame, proto uint8, b []byte) {
 		d.tcp(f, b)
 	case 17:
 		d.udp(f, b)
+	case 51:
+		d.authenticated(f, b)
 	case 58:
 		d.icmp6(f, b)
 	case 112:
 		f.vrrp(b)
 	default:
 		f.Payload = b
+	}
+}
+
+// authenticated reads an IPsec authentication header (RFC 4302), in which auth_type AH puts adverts.
+func (d *Decoder) authenticated(f *Frame, b []byte) {
+	f.Proto = "ah"
+	if len(b) < 12 || len(b) < (int(b[1])+2)*4 {
+		f.Fault = "an authentication header is cut"
+		return
+	}
+	f.Sealed = true
+	f.add("ah.length", "%d", b[1])
+	f.add("ah.spi", "%#08x", be.Uint32(b[4:]))
+	f.add("ah.sequence", "%d", be.Uint32(b[8:]))
+	if next := b[0]; next != 51 {
+		d.transport(f, next, b[max(12, (int(b[1])+2)*4):])
 	}
 }
 
@@ -164,21 +216,22 @@ func (d *Decoder) udp(f *Frame, b []byte) {
 	n := int(be.Uint16(b[4:]))
 	f.add("udp.length", "%d", n)
 	if n < 8 || n > len(b) {
-		if f.Fault == "" {
+		if f.Fault == "" && (n < 8 || n > len(b)+f.missing) {
 			f.Fault = "a UDP length that does not fit"
 		}
 		n = len(b)
 	}
 	f.Payload = b[8:n]
 	either := func(p uint16) bool { return f.SrcPort == p || f.DstPort == p }
+	src, dst := f.ends()
 	switch {
-	case f.DstPort == 8848 || f.Dst.IsMulticast() && f.Dst.Is4() && f.Dst.As4() == [4]byte{224, 0, 0, 81}:
+	case f.DstPort == 8848 || d.sync != 0 && f.DstPort == d.sync || f.Dst.IsMulticast() && f.Dst.Is4() && f.Dst.As4() == [4]byte{224, 0, 0, 81}:
 		f.sync(f.Payload)
 	case f.DstPort == 3784 || f.DstPort == 4784:
 		f.bfd(f.Payload)
 	case either(67) || either(68):
 		f.dhcp(f.Payload)
-	case either(53):
+	case either(53), d.dns[src], d.dns[dst]:
 		f.dns(f.Payload)
 	}
 }

@@ -138,7 +138,7 @@ func (d *Decoder) failover(f *Frame, p []byte) {
 		m.Messages = append(m.Messages, f.failoverMessage(p[:n]))
 		p = p[n:]
 	}
-	if len(p) > 0 && f.Fault == "" && len(p) <= maxStream && len(d.streams) < maxStreams {
+	if len(p) > 0 && f.Fault == "" && f.missing == 0 && len(p) <= maxStream && len(d.streams) < maxStreams {
 		if d.streams == nil {
 			d.streams = map[flow][]byte{}
 		}

@@ -25,6 +25,8 @@ type VRRP struct {
 	// ChecksumGood tells whether the checksum is right; the trailer is not part of it.
 	ChecksumGood bool
 	V6           bool
+	// Sealed is set if it came inside an IPsec authentication header (auth_type AH).
+	Sealed bool
 }
 
 // Skew is how much earlier a backup of this priority takes over: the less, the sooner (RFC 3768 section 6.1, RFC 9568 section 6.1).
@@ -46,7 +48,7 @@ func (f *Frame) vrrp(b []byte) {
 		f.Fault = "shorter than a VRRP header"
 		return
 	}
-	v := &VRRP{Version: b[0] >> 4, VRID: b[1], Priority: b[2], V6: f.Src.Is6()}
+	v := &VRRP{Version: b[0] >> 4, VRID: b[1], Priority: b[2], V6: f.Src.Is6(), Sealed: f.Sealed}
 	f.add("vrrp.version", "%d", v.Version)
 	f.add("vrrp.type", "%d", b[0]&15)
 	f.add("vrrp.virt_rtr_id", "%d", v.VRID)

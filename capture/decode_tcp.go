@@ -48,7 +48,7 @@ func (d *Decoder) tcp(f *Frame, b []byte) {
 	f.SrcPort, f.DstPort = be.Uint16(b), be.Uint16(b[2:])
 	t := &TCP{Seq: be.Uint32(b[4:]), Ack: be.Uint32(b[8:]), FIN: b[13]&1 != 0, SYN: b[13]&2 != 0, RST: b[13]&4 != 0, PSH: b[13]&8 != 0, ACK: b[13]&16 != 0}
 	f.Payload = b[int(b[12]>>4)*4:]
-	t.Len = len(f.Payload)
+	t.Len = len(f.Payload) + f.missing
 	f.TCP, f.Msg = t, t
 	f.add("tcp.srcport", "%d", f.SrcPort)
 	f.add("tcp.dstport", "%d", f.DstPort)
@@ -56,7 +56,7 @@ func (d *Decoder) tcp(f *Frame, b []byte) {
 	f.add("tcp.ack_raw", "%d", t.Ack)
 	f.add("tcp.flags", "0x%04x", uint16(b[12]&1)<<8|uint16(b[13]))
 	f.add("tcp.len", "%d", t.Len)
-	if t.Len == 0 {
+	if len(f.Payload) == 0 {
 		return
 	}
 	either := func(ports ...uint16) bool {
@@ -68,6 +68,7 @@ func (d *Decoder) tcp(f *Frame, b []byte) {
 		return false
 	}
 	p := f.Payload
+	src, dst := f.ends()
 	switch {
 	case either(647, 847):
 		d.failover(f, p)
@@ -90,8 +91,8 @@ func (d *Decoder) tcp(f *Frame, b []byte) {
 		} else if w := strings.Fields(line); len(w) > 1 {
 			f.add("http.response.code", "%s", w[1])
 		}
-	case either(25, 587):
-		f.Proto, f.Msg = "smtp", &Text{firstLine(p), f.DstPort == 25 || f.DstPort == 587}
+	case either(25, 587), d.smtp[src], d.smtp[dst]:
+		f.Proto, f.Msg = "smtp", &Text{firstLine(p), f.DstPort == 25 || f.DstPort == 587 || d.smtp[dst]}
 		if w := strings.Fields(firstLine(p)); len(w) > 0 && f.Msg.(*Text).Request {
 			f.add("smtp.req.command", "%s", w[0])
 		} else if len(w) > 0 {

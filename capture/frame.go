@@ -22,6 +22,8 @@ type Packet struct {
 	Data []byte
 	// Len is how long it was on the wire; Data may be shorter.
 	Len int
+	// Cooked tells that the link has no Ethernet header: that of Data is made up, with the sender's hardware address if it is known.
+	Cooked bool
 }
 
 // Point is a place where frames are seen: an interface of a host, or the interface of a capture file.
@@ -56,7 +58,9 @@ type Frame struct {
 	Src, Dst         netip.Addr
 	SrcPort, DstPort uint16
 	TTL, TOS         uint8
-	// Proto is the innermost protocol that was understood: vrrp, arp, igmp, mld, nd, icmp, icmp6, ipvs, bfd, dhcp, dhcpfo, dns,
+	// Sealed is set if an IPsec authentication header precedes what the frame carries.
+	Sealed bool
+	// Proto is the innermost protocol that was understood: ah, vrrp, arp, igmp, mld, nd, icmp, icmp6, ipvs, bfd, dhcp, dhcpfo, dns,
 	// http, tls, smtp, udp, tcp, ip, eth.
 	Proto string
 	// Fields are the values of all layers, outermost first.
@@ -69,6 +73,10 @@ type Frame struct {
 	Payload []byte
 	// Fault says what is wrong with the frame, empty if nothing is.
 	Fault string
+	// Partial is set if too little of the frame was caught to understand it; what was, is in Fields.
+	Partial bool
+	// missing is how many bytes of the network layer were not caught.
+	missing int
 }
 
 func (f *Frame) add(name string, format string, a ...any) {

@@ -175,6 +175,7 @@ func (l *Live) read(point int, name string, f *port) {
 			head := binary.NativeEndian.AppendUint16(make([]byte, 12, 14+len(p.Data)), ll.Protocol) // it is in network order
 			p.Data = append(head, p.Data...)
 			p.Len += 14
+			p.Cooked = true
 		}
 		if len(tag) > 0 && len(p.Data) >= 12 {
 			p.Data = slices.Insert(p.Data, 12, tag...)
@@ -324,14 +325,14 @@ func Relevant(ports []uint16) ([]bpf.RawInstruction, error) {
 		return []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: value, SkipTrue: 1}, bpf.RetConstant{Val: yes}}
 	}
 	v4 := []bpf.Instruction{bpf.LoadAbsolute{Off: 23, Size: 1}}
-	for _, p := range []uint32{112, 2, 1} {
+	for _, p := range []uint32{112, 2, 1, 51} {
 		v4 = append(v4, always(p)...)
 	}
 	v4ports := append([]bpf.Instruction{bpf.LoadMemShift{Off: 14}}, portTest([]bpf.Instruction{bpf.LoadIndirect{Off: 14, Size: 2}, bpf.LoadIndirect{Off: 16, Size: 2}})...)
 	v4 = append(v4, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 17, SkipTrue: 2}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 1}, bpf.RetConstant{Val: no})
 	v4 = append(v4, v4ports...)
 	v6 := []bpf.Instruction{bpf.LoadAbsolute{Off: 20, Size: 1}}
-	for _, p := range []uint32{112, 58, 0} {
+	for _, p := range []uint32{112, 58, 0, 51} {
 		v6 = append(v6, always(p)...)
 	}
 	v6 = append(v6, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 17, SkipTrue: 2}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 1}, bpf.RetConstant{Val: no})

@@ -15,6 +15,8 @@ type Knowledge struct {
 	Virtuals []netip.AddrPort
 	// Checks are the health checks.
 	Checks []Check
+	// SyncPort is where the sync daemon sends to, besides 8848; 0 is nowhere.
+	SyncPort uint16
 }
 
 // Instance is a configured VRRP instance: what adverts do not tell.

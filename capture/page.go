@@ -82,14 +82,13 @@ func (p *Page) lane(host string) int {
 	return len(p.lanes) - 1
 }
 
+func (p *Page) most() int { return ifElse(p.Max > 0, p.Max, 3000) }
+
 // Frame takes a frame into the diagram.
 func (p *Page) Frame(f *Frame, n *Note, points []Point) error {
 	p.points = points
 	p.events(n.Events)
-	most := p.Max
-	if most == 0 {
-		most = 3000
-	}
+	most := p.most()
 	if n.Text == "the same frame, seen here too" {
 		return nil // one arrow is enough
 	}
@@ -121,7 +120,9 @@ func (p *Page) Frame(f *Frame, n *Note, points []Point) error {
 
 func (p *Page) events(all []Event) {
 	for _, e := range all {
-		if e.State == "" {
+		if e.State == "" && len(p.rows) >= 2*p.most() {
+			p.left++
+		} else if e.State == "" {
 			p.rows = append(p.rows, &pageRow{at: e.At, src: e.Host, kind: Alarm, text: e.Text})
 		}
 	}
@@ -187,7 +188,7 @@ func (p *Page) summary(b *strings.Builder) {
 	first, last := p.rows[0].at, p.rows[len(p.rows)-1].at
 	fmt.Fprintf(b, "<p class=\"about\">%d frames in %s, from %s.", n, span(last.Sub(first)), first.UTC().Format("2006-01-02 15:04:05.000 UTC"))
 	if p.left > 0 {
-		fmt.Fprintf(b, " %d more are not on this page: they are routine.", p.left)
+		fmt.Fprintf(b, " %d more are not on this page, the routine ones first.", p.left)
 	}
 	if routine > 0 {
 		fmt.Fprintf(b, " <label class=\"noprint\"><input type=\"checkbox\" id=\"routine\"%s> show the %d routine frames</label>", ifElse(routine > 100 && routine > n/2, "", " checked"), routine)

@@ -36,7 +36,7 @@ type Options struct {
 
 // Run reads a source until its end and gives every frame to all sinks.
 func Run(src Source, o Options, sinks ...Sink) (frames int, err error) {
-	var d Decoder
+	d := NewDecoder(o.Knowledge)
 	a := NewAnnotator(o.Knowledge)
 	var missed []Event // while no frame came
 	for o.Count == 0 || frames < o.Count {

@@ -104,7 +104,14 @@ func rare(t testing.TB) string {
 func TestTsharkSeesTheSameFields(t *testing.T) {
 	testneed.Need(t, "tshark")
 	seen := map[string]int{}
-	for _, path := range append(testdata(t), rare(t)) {
+	files := append(testdata(t), rare(t))
+	for _, l := range linkForms {
+		frames, _ := read(t, "testdata/failover.pcapng")
+		files = append(files, classic(t, l.link, frames, 1<<16, l.form))
+	}
+	checks, _ := read(t, "testdata/checks.pcapng")
+	files = append(files, classic(t, 1, slices.DeleteFunc(checks, func(f *capture.Frame) bool { return f.Proto == "tls" }), 96, func(f *capture.Frame) []byte { return f.Data }))
+	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			frames, _ := read(t, path)
 			var names []string
@@ -161,7 +168,7 @@ func TestTsharkSeesTheSameFields(t *testing.T) {
 	}
 	for _, n := range []string{"vrrp.prio", "vrrp.ipv6_addr", "vrrp.short_adver_int", "vrrp.adver_int", "arp.src.proto_ipv4", "icmpv6.nd.na.target_address", "igmp.maddr", "igmp.record_type",
 		"icmpv6.mldr.mar.multicast_address", "ipvs.caddr", "ipvs.timeout", "ipvs.flags.v1", "ipvs.flags", "ipvs.out_seq.delta", "bfd.sta", "bfd.my_discriminator", "dhcp.option.dhcp", "dhcp.ip.your", "dhcpfo.type", "dhcpfo.serverstatus",
-		"dhcpfo.bindingstatus", "dhcpfo.assignedipaddress", "http.request.uri", "http.response.code", "http.user_agent", "smtp.req.command", "tls.handshake.type", "dns.qry.name", "icmp.type", "tcp.flags"} {
+		"dhcpfo.bindingstatus", "dhcpfo.assignedipaddress", "http.request.uri", "http.response.code", "http.user_agent", "smtp.req.command", "tls.handshake.type", "dns.qry.name", "icmp.type", "tcp.flags", "ah.spi", "ah.sequence", "sll.src.eth", "vlan.id"} {
 		if seen[n] == 0 {
 			t.Errorf("no capture has %s", n)
 		}

@@ -171,7 +171,7 @@ func (c *capturing) source(ctx context.Context, know capture.Knowledge, stderr i
 	}
 	var filter []bpf.RawInstruction
 	if !c.all && c.lab == "" {
-		var ports []uint16
+		ports := []uint16{know.SyncPort}
 		for _, v := range know.Virtuals {
 			ports = append(ports, v.Port())
 		}
@@ -328,13 +328,28 @@ func (c *capturing) knowledge() (capture.Knowledge, error) {
 	return k, nil
 }
 
+// maxVirtuals bounds the addresses that ranges stand for.
+const maxVirtuals = 1 << 14
+
 // addKnowledge takes from a configuration what explains frames; host is whose it is, empty if that is not known.
 func addKnowledge(k *capture.Knowledge, conf *confparse.Config, host string) {
+	switch {
+	case conf.LVS.SyncDaemon != nil:
+		k.SyncPort = conf.LVS.SyncDaemon.Port
+	case conf.VRRP.SyncDaemon != nil:
+		k.SyncPort = conf.VRRP.SyncDaemon.Port
+	}
 	for _, i := range conf.VRRP.Instances {
 		k.Instances = append(k.Instances, capture.Instance{VRID: i.VRID, V6: i.IPv6, Name: i.Name, Host: host, Priority: i.Priority, DownAdverts: i.DownTimerAdverts})
 	}
 	for _, v := range conf.LVS.VirtualServers {
-		if v.Key.Addr.IsValid() {
+		if v.Group != nil {
+			for _, m := range v.Group.Members {
+				for a := m.First; a.IsValid() && !m.Last.Less(a) && len(k.Virtuals) < maxVirtuals; a = a.Next() {
+					k.Virtuals = append(k.Virtuals, netip.AddrPortFrom(a, m.Port))
+				}
+			}
+		} else if v.Key.Addr.IsValid() {
 			k.Virtuals = append(k.Virtuals, netip.AddrPortFrom(v.Key.Addr, v.Key.Port))
 		}
 		for _, rs := range v.RealServers {

@@ -270,3 +270,36 @@ func tagged(iface string) error {
 	}
 	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: ifi.Index})
 }
+
+// What a configuration tells of frames: groups are all their addresses, the sync daemon its port.
+func TestACaptureKnowsGroupsAndTheSyncDaemonsPort(t *testing.T) {
+	conf := filepath.Join(t.TempDir(), "keepalived.conf")
+	if err := os.WriteFile(conf, []byte(`global_defs {
+    lvs_sync_daemon lo id 3 port 9000
+}
+virtual_server_group G {
+    10.2.0.1-3 80
+    fwmark 7
+}
+virtual_server group G {
+    protocol TCP
+    real_server 10.1.0.1 80 {
+        TCP_CHECK {
+        }
+    }
+}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k, err := (&capturing{config: conf}).knowledge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range k.Virtuals {
+		got = append(got, v.String())
+	}
+	if want := "10.2.0.1:80 10.2.0.2:80 10.2.0.3:80"; strings.Join(got, " ") != want || k.SyncPort != 9000 {
+		t.Errorf("virtual servers %v, sync port %d", got, k.SyncPort)
+	}
+}
