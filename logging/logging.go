@@ -55,14 +55,20 @@ const (
 
 // Logger owns the writer goroutine. Its Slog is what the rest of the program logs to.
 type Logger struct {
-	queue   chan entry
 	done    chan struct{}
-	closed  atomic.Bool
 	dropped atomic.Uint64
 	min     slog.Level
 	opts    Options
-	mu      sync.RWMutex // held for reading around a send, for writing to close the queue
+
+	mu     sync.Mutex
+	queue  []entry // at most queueLen that were not taken
+	taken  int     // how many at its beginning were
+	closed bool
+	wake   chan struct{} // one token: there is something in the queue, or it was closed
 }
+
+// bite is how many entries the writer takes at once, and what the queue keeps room for.
+const bite = 64
 
 // entry is a record on its way: what a line needs, nothing formatted yet.
 type entry struct {
@@ -75,7 +81,7 @@ func New(o Options) *Logger {
 	if o.Socket == "" {
 		o.Socket = "/dev/log"
 	}
-	l := &Logger{queue: make(chan entry, queueLen), done: make(chan struct{}), opts: o, min: slog.LevelInfo}
+	l := &Logger{wake: make(chan struct{}, 1), done: make(chan struct{}), opts: o, min: slog.LevelInfo}
 	switch {
 	case o.Detail >= 2:
 		l.min = LevelMore
@@ -95,12 +101,13 @@ func (l *Logger) Dropped() uint64 { return l.dropped.Load() }
 // Close writes what is queued, waiting at most wait, and ends the writer. Later records are dropped.
 func (l *Logger) Close(wait time.Duration) {
 	l.mu.Lock()
-	if l.closed.Swap(true) {
-		l.mu.Unlock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
 		return
 	}
-	close(l.queue)
-	l.mu.Unlock()
+	l.rouse()
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
@@ -110,17 +117,43 @@ func (l *Logger) Close(wait time.Duration) {
 }
 
 func (l *Logger) put(e entry) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed.Load() {
+	l.mu.Lock()
+	room := !l.closed && len(l.queue)-l.taken < queueLen
+	if room {
+		if len(l.queue) == cap(l.queue) && l.taken > 0 {
+			l.queue, l.taken = append(l.queue[:0], l.queue[l.taken:]...), 0
+		}
+		l.queue = append(l.queue, e)
+	}
+	l.mu.Unlock()
+	if !room {
 		l.dropped.Add(1)
 		return
 	}
+	l.rouse()
+}
+
+// rouse wakes the writer.
+func (l *Logger) rouse() {
 	select {
-	case l.queue <- e:
+	case l.wake <- struct{}{}:
 	default:
-		l.dropped.Add(1)
 	}
+}
+
+// take moves entries from the queue to list. more says that there are others, end that nothing will come any more.
+func (l *Logger) take(list []entry) (n int, more, end bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n = copy(list, l.queue[l.taken:])
+	clear(l.queue[l.taken:][:n])
+	if l.taken += n; l.taken < len(l.queue) {
+		return n, true, false
+	}
+	if l.queue, l.taken = l.queue[:0], 0; cap(l.queue) > bite {
+		l.queue = nil
+	}
+	return n, false, l.closed
 }
 
 // write is the writer: it alone touches console, file and socket.
@@ -135,12 +168,21 @@ func (l *Logger) write() {
 		defer l.opts.File.Close()
 	}
 	var reported uint64
+	list := make([]entry, bite)
 	buf := make([]byte, 0, 512)
-	for e := range l.queue {
-		buf = l.emit(buf, sys, e)
-		if n := l.dropped.Load(); n != reported && len(l.queue) == 0 {
-			buf = l.emit(buf, sys, entry{e.at, fmt.Sprintf("%d log messages lost: the receiver was too slow", n-reported)})
-			reported = n
+	for end := false; !end; {
+		<-l.wake
+		for more := true; more; {
+			var n int
+			n, more, end = l.take(list)
+			for _, e := range list[:n] {
+				buf = l.emit(buf, sys, e)
+			}
+			if lost := l.dropped.Load(); lost != reported && n > 0 && !more {
+				buf = l.emit(buf, sys, entry{list[n-1].at, fmt.Sprintf("%d log messages lost: the receiver was too slow", lost-reported)})
+				reported = lost
+			}
+			clear(list[:n])
 		}
 	}
 }
