@@ -144,7 +144,6 @@ func (e *Engine) closeIdle() {
 		if s.refs == 0 {
 			s.close()
 			delete(e.sockets, k)
-			delete(e.readers, s)
 		}
 	}
 }

@@ -137,12 +137,12 @@ type Engine struct {
 	moment    time.Duration
 	delayed   time.Duration // until when nobody takes over after the start, see startDelay
 	nextAlarm time.Duration
-	keptSince time.Duration // since when things are kept back, see wait; zero: they are not
-	urgent    bool          // nothing is kept back
-	holding   bool          // the actuator waits for the rest of what is being handed over
-	lead      time.Duration // how far ahead of a deadline the alarm is set after a short sleep
-	ahead     time.Duration // how far ahead it is set now
-	readers   map[*socket]chan *batch.Reader
+	keptSince time.Duration               // since when things are kept back, see wait; zero: they are not
+	urgent    bool                        // nothing is kept back
+	holding   bool                        // the actuator waits for the rest of what is being handed over
+	lead      time.Duration               // how far ahead of a deadline the alarm is set after a short sleep
+	ahead     time.Duration               // how far ahead it is set now
+	readers   map[bool]chan *batch.Reader // those that are free, by whether they are for IPv6
 
 	overruns    uint64 // of the netlink socket
 	beats       beats
@@ -217,7 +217,7 @@ func newEngine(o Options) *Engine {
 		calls: make(chan func()), packets: make(chan packets, 4), inputs: make(chan func(), 64),
 		done:   make(chan struct{}),
 		byName: map[string]*instance{}, ifaces: map[int]*iface{}, sockets: map[socketKey]*socket{},
-		readers: map[*socket]chan *batch.Reader{}, vmacs: &vmacs{}, removed: map[int]int{}, broken: map[string]string{},
+		readers: map[bool]chan *batch.Reader{}, vmacs: &vmacs{}, removed: map[int]int{}, broken: map[string]string{},
 	}
 }
 
@@ -378,19 +378,30 @@ func (e *Engine) call(ctx context.Context, f func()) error {
 	return nil
 }
 
+// spareReaders is how many batches of packets are under way at once: one that the owner works on, and others that are read meanwhile.
+const spareReaders = 3
+
+// readersFor are the readers that the receivers of all sockets of a family share.
+func (e *Engine) readersFor(v6 bool) chan *batch.Reader {
+	if e.readers[v6] == nil {
+		size := wire.MaxLen4
+		if v6 {
+			size = wire.MaxLen
+		}
+		e.readers[v6] = make(chan *batch.Reader, spareReaders)
+		for range spareReaders {
+			e.readers[v6] <- batch.NewReader(size, v6)
+		}
+	}
+	return e.readers[v6]
+}
+
 // listen starts the receiver of a socket.
 func (e *Engine) listen(s *socket) {
-	if e.readers[s] != nil || s.file == nil {
+	if s.listening || s.file == nil {
 		return
 	}
-	size := wire.MaxLen4
-	if s.key.v6 {
-		size = wire.MaxLen
-	}
-	back := make(chan *batch.Reader, 2)
-	back <- batch.NewReader(size)
-	back <- batch.NewReader(size)
-	e.readers[s] = back
-	e.wg.Add(1)
-	go s.receive(e.packets, back, e.done, &e.wg)
+	s.listening = true
+	back := e.readersFor(s.key.v6)
+	e.wg.Go(func() { s.receive(e.packets, back, e.done) })
 }

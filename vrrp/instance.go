@@ -215,7 +215,7 @@ func (e *Engine) receive(p packets) {
 		}
 		e.dispatch(p.sock, now)
 	}
-	if back := e.readers[p.sock]; back != nil {
+	if back := e.readers[p.sock.key.v6]; back != nil {
 		back <- p.r
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +37,8 @@ type socket struct {
 	send   func(*batch.Writer) (failed int, err error)
 	failed int // sends failed since the last success
 	buffer int // SO_RCVBUF as asked for
+	// listening says that its receiver was started.
+	listening bool
 	// strangers are senders of adverts for virtual routers that are not configured, of whom that has been said.
 	strangers map[stranger]bool
 }
@@ -174,10 +175,9 @@ func (s *socket) membership(group netip.Addr, in bool) error {
 	return unix.SetsockoptIPMreqn(s.fd, unix.IPPROTO_IP, opt, &unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(s.key.ifindex)})
 }
 
-// receive reads the socket until it is closed, handing batches over to the owner. Two readers take turns, so that the next batch is
-// read while the owner works on the last.
-func (s *socket) receive(to chan<- packets, back <-chan *batch.Reader, done <-chan struct{}, wg *sync.WaitGroup) {
-	defer wg.Done()
+// receive reads the socket until it is closed, handing batches over to the owner. It takes one of the readers that all sockets share when
+// there is something to read, so that a thousand sockets need no more of them than one.
+func (s *socket) receive(to chan<- packets, spare chan *batch.Reader, done <-chan struct{}) {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return
@@ -188,21 +188,46 @@ func (s *socket) receive(to chan<- packets, back <-chan *batch.Reader, done <-ch
 		rerr error
 	)
 	read := func(fd uintptr) bool {
-		n, rerr = r.Read(int(fd))
-		return !errors.Is(rerr, batch.ErrAgain)
+		if r == nil {
+			select {
+			case r = <-spare:
+			default:
+				return true // not to be waited for here: the owner gives them back, and may be waiting for this call to end
+			}
+		}
+		if n, rerr = r.Read(int(fd)); errors.Is(rerr, batch.ErrAgain) {
+			spare <- r
+			r = nil
+			return false
+		}
+		return true
 	}
 	for {
-		select {
-		case r = <-back:
-		case <-done:
+		if raw.Read(read) != nil { // it was closed
+			if r != nil {
+				spare <- r
+			}
 			return
 		}
-		if raw.Read(read) != nil || errors.Is(rerr, syscall.EBADF) {
-			return
+		if r == nil {
+			select {
+			case r = <-spare:
+				continue
+			case <-done:
+				return
+			}
 		}
-		// Errors of the socket (ENETDOWN while the interface is down) are read off by the call itself.
+		if rerr != nil {
+			// Errors of the socket (ENETDOWN while the interface is down) are read off by the call itself.
+			spare <- r
+			if r = nil; errors.Is(rerr, syscall.EBADF) {
+				return
+			}
+			continue
+		}
 		select {
 		case to <- packets{s, r, n}:
+			r = nil
 		case <-done:
 			return
 		}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limit is how many packets one call sends, readLimit how many it receives: their buffers have room for the longest packets.
+// Limit is how many packets one call sends, readLimit how many it receives, into buffers that have room for the longest packets.
 const (
 	Limit     = 64
 	readLimit = 32
@@ -25,13 +25,21 @@ type mmsghdr struct {
 // name is room for any of the addresses used here.
 type name [unix.SizeofSockaddrInet6]byte
 
-// Writer collects packets and sends them together. The packets belong to the caller and must not change before Flush.
+// Writer collects packets and sends them together. The packets belong to the caller and must not change before Flush. It has room for as
+// many as were once queued together, at most Limit.
 type Writer struct {
-	n     int
-	hdrs  [Limit]mmsghdr
-	iovs  [Limit]unix.Iovec
-	names [Limit]name
-	ctl   [Limit][controlLen]byte
+	n    int
+	hdrs []mmsghdr
+	msgs []message
+}
+
+// message is what the header of a packet points to.
+type message struct {
+	iov  unix.Iovec
+	name name
+	// control is how much of ctl counts.
+	control int
+	ctl     *[controlLen]byte // nil until an IPv6 packet is queued here
 }
 
 // controlLen is room for the source address and hop limit of an IPv6 packet.
@@ -44,23 +52,27 @@ func (w *Writer) Full() bool { return w.n == Limit }
 func (w *Writer) Len() int { return w.n }
 
 // Packet is queued packet i.
-func (w *Writer) Packet(i int) []byte { return unsafe.Slice(w.iovs[i].Base, w.iovs[i].Len) }
+func (w *Writer) Packet(i int) []byte { return unsafe.Slice(w.msgs[i].iov.Base, w.msgs[i].iov.Len) }
 
 // Reset forgets what is queued.
 func (w *Writer) Reset() { w.n = 0 }
 
 // AddIPv4 queues a packet that carries its own IPv4 header.
 func (w *Writer) AddIPv4(p []byte, to netip.Addr) {
-	sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&w.names[w.n]))
+	m := w.add(p, unix.SizeofSockaddrInet4)
+	sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&m.name))
 	*sa = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.As4()}
-	w.add(p, unix.SizeofSockaddrInet4, 0)
 }
 
 // AddIPv6 queues a packet that the kernel puts behind an IPv6 header with this source, by interface ifindex.
 func (w *Writer) AddIPv6(p []byte, from, to netip.Addr, hops, ifindex int) {
-	sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(&w.names[w.n]))
+	m := w.add(p, unix.SizeofSockaddrInet6)
+	sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(&m.name))
 	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.As16(), Scope_id: uint32(ifindex)}
-	c := w.ctl[w.n][:]
+	if m.ctl == nil {
+		m.ctl = new([controlLen]byte)
+	}
+	c := m.ctl[:]
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
 	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
 	h.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
@@ -70,36 +82,50 @@ func (w *Writer) AddIPv6(p []byte, from, to netip.Addr, hops, ifindex int) {
 	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT
 	h.SetLen(unix.CmsgLen(4))
 	*(*int32)(unsafe.Pointer(&c[at+unix.CmsgLen(0)])) = int32(hops)
-	w.add(p, unix.SizeofSockaddrInet6, at+unix.CmsgSpace(4))
+	m.control = at + unix.CmsgSpace(4)
 }
 
 // AddLink queues a whole frame for an interface of an AF_PACKET socket.
 func (w *Writer) AddLink(frame []byte, ifindex int) {
-	sa := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&w.names[w.n]))
+	m := w.add(frame, unix.SizeofSockaddrLinklayer)
+	sa := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&m.name))
 	*sa = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Ifindex: int32(ifindex), Halen: 6}
 	copy(sa.Addr[:], frame[:6])
-	w.add(frame, unix.SizeofSockaddrLinklayer, 0)
 }
 
-func (w *Writer) add(p []byte, nameLen uint32, control int) {
-	i := w.n
-	w.iovs[i].Base = unsafe.SliceData(p)
-	w.iovs[i].SetLen(len(p))
-	h := &w.hdrs[i].hdr
-	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[i])), nameLen
-	h.Iov = &w.iovs[i]
-	h.SetIovlen(1)
-	h.Control = nil
-	if control > 0 {
-		h.Control = &w.ctl[i][0]
+func (w *Writer) add(p []byte, nameLen uint32) *message {
+	if w.n == len(w.hdrs) {
+		w.grow()
 	}
-	h.SetControllen(control)
+	m := &w.msgs[w.n]
+	m.iov.Base = unsafe.SliceData(p)
+	m.iov.SetLen(len(p))
+	m.control = 0
+	w.hdrs[w.n].hdr.Namelen = nameLen
 	w.n++
+	return m
+}
+
+// grow makes room for twice as many packets. What is queued moves, so that headers get their pointers in Flush.
+func (w *Writer) grow() {
+	size := min(max(4, 2*len(w.hdrs)), Limit)
+	w.hdrs = append(make([]mmsghdr, 0, size), w.hdrs...)[:size]
+	w.msgs = append(make([]message, 0, size), w.msgs...)[:size]
 }
 
 // Flush sends what is waiting without blocking. A packet that cannot be sent is skipped, the others are tried; failed counts the
 // skipped ones and err is the last reason.
 func (w *Writer) Flush(fd int) (failed int, err error) {
+	for i := range w.n {
+		h, m := &w.hdrs[i].hdr, &w.msgs[i]
+		h.Name, h.Iov = (*byte)(unsafe.Pointer(&m.name)), &m.iov
+		h.SetIovlen(1)
+		h.Control = nil
+		if m.control > 0 {
+			h.Control = &m.ctl[0]
+		}
+		h.SetControllen(m.control)
+	}
 	at := 0
 	for at < w.n {
 		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&w.hdrs[at])),
@@ -114,7 +140,7 @@ func (w *Writer) Flush(fd int) (failed int, err error) {
 		}
 	}
 	for i := range w.n {
-		w.iovs[i].Base = nil
+		w.msgs[i].iov.Base = nil
 	}
 	w.n = 0
 	return failed, err
@@ -122,25 +148,31 @@ func (w *Writer) Flush(fd int) (failed int, err error) {
 
 // Reader receives packets into its own buffers.
 type Reader struct {
-	hdrs  [readLimit]mmsghdr
-	iovs  [readLimit]unix.Iovec
-	names [readLimit]name
-	ctl   [readLimit][128]byte
-	bufs  []byte
-	size  int
+	hdrs []mmsghdr
+	iovs []unix.Iovec
+	bufs []byte
+	size int
+	// names and ctl are the senders, and what the kernel tells besides; nil without info.
+	names []name
+	ctl   [][128]byte
 }
 
-// NewReader makes a reader of packets of up to size bytes; longer ones are cut.
-func NewReader(size int) *Reader {
-	r := &Reader{bufs: make([]byte, readLimit*size), size: size}
+// NewReader makes a reader of packets of up to size bytes; longer ones are cut. With info it also asks the kernel for what Source and
+// IPv6Info give: a packet of an IPv4 socket says that itself.
+func NewReader(size int, info bool) *Reader {
+	r := &Reader{hdrs: make([]mmsghdr, readLimit), iovs: make([]unix.Iovec, readLimit), bufs: make([]byte, readLimit*size), size: size}
+	if info {
+		r.names, r.ctl = make([]name, readLimit), make([][128]byte, readLimit)
+	}
 	for i := range readLimit {
 		r.iovs[i].Base = &r.bufs[i*size]
 		r.iovs[i].SetLen(size)
 		h := &r.hdrs[i].hdr
-		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
-		h.Control = &r.ctl[i][0]
+		if info {
+			h.Name, h.Control = (*byte)(unsafe.Pointer(&r.names[i])), &r.ctl[i][0]
+		}
 	}
 	return r
 }
@@ -150,7 +182,7 @@ var ErrAgain = errors.New("nothing to receive")
 
 // Read receives what is waiting, at most readLimit packets, without blocking.
 func (r *Reader) Read(fd int) (int, error) {
-	for i := range readLimit {
+	for i := range r.names {
 		h := &r.hdrs[i].hdr
 		h.Namelen = uint32(len(r.names[i]))
 		h.SetControllen(len(r.ctl[i]))
