@@ -273,24 +273,25 @@ func (d *Dispatcher) configure(cfg Config) {
 		if c.Path == "" || slices.ContainsFunc(next, func(f *fifo) bool { return f.cfg.Path == c.Path }) {
 			continue
 		}
-		i := slices.IndexFunc(d.fifos, func(f *fifo) bool { return f.cfg.same(c) })
+		i := slices.IndexFunc(d.fifos, func(f *fifo) bool { return f.cfg.same(c) && f.current() })
 		if i >= 0 {
 			next = append(next, d.fifos[i])
 			d.fifos = slices.Delete(d.fifos, i, i+1)
 			continue
 		}
 		j := slices.IndexFunc(d.fifos, func(f *fifo) bool { return f.cfg.Path == c.Path })
-		made := false
-		if j >= 0 { // the same fifo with another script or owner
-			made = d.fifos[j].keep()
+		var old *fifo
+		if j >= 0 { // with another script or owner, or it is not there any more
+			old = d.fifos[j]
 			d.fifos = slices.Delete(d.fifos, j, j+1)
+			old.keep()
 		}
 		f, err := openFifo(c, d.log)
 		if err != nil {
 			d.log.Error(err.Error(), "fifo", c.Path)
 			continue
 		}
-		f.made = f.made || made
+		f.made = f.made || old != nil && old.made && f.dev == old.dev && f.ino == old.ino
 		f.start(d.scripts, d.opt.Run, &d.running)
 		next = append(next, f)
 	}

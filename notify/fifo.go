@@ -39,6 +39,8 @@ type fifo struct {
 	log  *slog.Logger
 	fd   int
 	made bool // by this process
+	dev  uint64
+	ino  uint64
 	stop context.CancelFunc
 
 	backlog [][]byte
@@ -75,7 +77,7 @@ func openFifo(c Fifo, log *slog.Logger) (*fifo, error) {
 			log.Warn("Unable to set the owner of notify fifo "+c.Path, "fifo", c.Path, "err", err)
 		}
 	}
-	f.fd = fd
+	f.fd, f.dev, f.ino = fd, st.Dev, st.Ino
 	return f, nil
 }
 
@@ -157,19 +159,25 @@ func (f *fifo) start(ctx context.Context, run RunFunc, wg *sync.WaitGroup) {
 	}()
 }
 
-// keep closes without removing, and says whether the fifo was made here.
-func (f *fifo) keep() bool {
+// keep closes without removing.
+func (f *fifo) keep() {
 	f.stop()
 	unix.Close(f.fd)
-	return f.made
 }
 
-// close ends the script and removes the fifo if it was made here.
+// current reports whether the path still leads to this fifo: somebody may have put another one in its place.
+func (f *fifo) current() bool {
+	var st unix.Stat_t
+	return unix.Lstat(f.cfg.Path, &st) == nil && st.Dev == f.dev && st.Ino == f.ino
+}
+
+// close ends the script and removes the fifo if it was made here and nothing else has taken its place.
 func (f *fifo) close() {
 	f.flush()
 	f.stop()
+	mine := f.made && f.current() // the number belongs to this one as long as it is open
 	unix.Close(f.fd)
-	if f.made {
+	if mine {
 		if err := os.Remove(f.cfg.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			f.log.Warn("Unable to remove notify fifo "+f.cfg.Path, "err", err)
 		}

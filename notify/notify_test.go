@@ -275,6 +275,44 @@ func TestFifoLinesByteForByte(t *testing.T) {
 	}
 }
 
+// TestAFifoThatSomebodyElsePutThereStays: at the end, and when the fifo gets another script; a reload writes to what is there.
+func TestAFifoThatSomebodyElsePutThereStays(t *testing.T) {
+	dir := t.TempDir()
+	replaced, rescripted, gone := filepath.Join(dir, "replaced"), filepath.Join(dir, "rescripted"), filepath.Join(dir, "gone")
+	s := &stage{took: map[string]time.Duration{"reader": time.Hour}}
+	cfg := Config{Fifos: []Fifo{{Path: replaced, Classes: VRRP}, {Path: rescripted, Classes: VRRP}, {Path: gone, Classes: VRRP}}}
+	d := New(cfg, Options{Run: s.run})
+	theirs := func(p string) int {
+		if err := errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Open(p, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	fds := []int{theirs(replaced), theirs(rescripted)}
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	again := Config{Fifos: []Fifo{{Path: replaced, Classes: VRRP}, {Path: rescripted, Classes: VRRP, Script: cmd("reader")}, {Path: gone, Classes: VRRP}}}
+	d.Reload(again)
+	d.Send(VRRPChange{Name: "VI_1", State: "MASTER", Priority: 100}.Event())
+	d.Close(t.Context())
+	for i, fd := range fds {
+		if got := drainFifo(t, fd); got != "INSTANCE \"VI_1\" MASTER 100\n" {
+			t.Errorf("fifo %d: %q", i, got)
+		}
+	}
+	for p, there := range map[string]bool{replaced: true, rescripted: true, gone: false} { // the last was made again, so it is ours
+		if _, err := os.Stat(p); (err == nil) != there {
+			t.Errorf("%s after the end: %v", p, err)
+		}
+	}
+}
+
 func TestAFifoNobodyReadsHoldsNobodyUp(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "f")
 	var log bytes.Buffer

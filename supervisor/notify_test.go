@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"slices"
@@ -133,20 +134,23 @@ func TestC14NotifyScriptsAndFifos(t *testing.T) {
 func TestAFifoIsRemovedAtTheStopEvenIfThePartThatMadeItWasKilled(t *testing.T) {
 	network(t)
 	dir := t.TempDir()
-	made, there := dir+"/made", dir+"/there"
+	made, there, taken := dir+"/made", dir+"/there", dir+"/taken"
 	if err := unix.Mkfifo(there, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := foreground(t, ours(), config(t, "global_defs {\n  notify_fifo "+made+"\n  vrrp_notify_fifo "+there+"\n}\n"+owner))
+	d := foreground(t, ours(), config(t, "global_defs {\n  notify_fifo "+made+"\n  vrrp_notify_fifo "+there+"\n  lvs_notify_fifo "+taken+"\n}\n"+owner+planned))
 	eventually(t, "it is up", d.log.has("Startup complete"))
-	eventually(t, "the fifo", func() bool { return exists(made) })
+	eventually(t, "the fifos", func() bool { return exists(made) && exists(taken) })
+	if err := errors.Join(os.Remove(taken), unix.Mkfifo(taken, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	old := pidIn("/run/vrrp.pid")
 	kill(t, old, unix.SIGKILL)
 	eventually(t, "another part", func() bool {
 		return pidIn("/run/vrrp.pid") != old && strings.Count(d.log.String(), "Starting VRRP child") == 2
 	})
 	d.stop()
-	if exists(made) || !exists(there) {
-		t.Errorf("the one made by the daemon is there: %v, somebody else's: %v", exists(made), exists(there))
+	if exists(made) || !exists(there) || !exists(taken) {
+		t.Errorf("the one made by the daemon is there: %v, somebody else's: %v, that which somebody put in its place: %v", exists(made), exists(there), exists(taken))
 	}
 }
