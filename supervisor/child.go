@@ -29,6 +29,8 @@ type child struct {
 	goroutines int
 	crash      *os.File // takes what the runtime says when the child crashes
 
+	vitals
+
 	// delay is the pause before the next start: 0, 1, 2, 4 … 60 s.
 	delay time.Duration
 	// states are those of the VRRP instances, kept for the successor of a child that was killed.
@@ -100,6 +102,7 @@ func (p *parent) spawnChild(c *child, again bool) error {
 	c.crash.Close()
 	c.crash = e.crash
 	c.proc, c.pid, c.link, c.ready, c.final, c.started, c.has = e.proc, e.proc.pid, e.link, false, -1, time.Now(), p.cur
+	c.vitals = vitals{}
 	c.run++
 	p.log.Info(fmt.Sprintf("Starting %s child process, pid=%d", c.name, c.pid))
 	if err := c.pidFile.write(c.pid); err != nil {
@@ -139,6 +142,7 @@ func (p *parent) childSaid(ev childMessage) {
 	if ev.file != nil {
 		defer ev.file.Close()
 	}
+	c.heard, c.silent = time.Now(), 0
 	if ev.m.Goroutines > 0 {
 		c.goroutines = ev.m.Goroutines
 	}
@@ -184,6 +188,8 @@ func (p *parent) childSaid(ev childMessage) {
 		p.pass(partVRRP, ev.m, ev.file)
 	case kindReport:
 		p.reported(ev)
+	case kindPong:
+		p.ponged(c, ev.m.Seq)
 	case kindStates:
 		if c.states == nil {
 			c.states = map[string]string{}
@@ -210,7 +216,7 @@ func (p *parent) childExited(ev childExit) {
 	if c.run != ev.run {
 		return
 	}
-	c.proc, c.ready = nil, false
+	c.proc, c.ready, c.vitals = nil, false, vitals{}
 	if p.stopping || !c.wanted {
 		if !c.wanted && !p.stopping {
 			p.missed(c, "it had nothing to do any more")

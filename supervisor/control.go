@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +28,7 @@ type request struct {
 // Answer is what a running daemon says to a client of its control socket.
 type Answer struct {
 	OK bool `json:"ok"`
-	// Text says why not.
+	// Text says why not; of a reload that was taken, which part has not said that it has taken it over.
 	Text string `json:"text,omitempty"`
 	// Complaints are those about the file that was read.
 	Complaints []string `json:"complaints,omitempty"`
@@ -50,6 +52,11 @@ type Status struct {
 	Parts      []PartStatus   `json:"parts"`
 }
 
+// Ailing reports whether a part that should run does not, or does not answer. A nil Status is not ailing.
+func (s *Status) Ailing() bool {
+	return s != nil && slices.ContainsFunc(s.Parts, func(p PartStatus) bool { return p.Pid == 0 || p.Silent != "" })
+}
+
 // ReloadOutcome is how a reload went.
 type ReloadOutcome struct {
 	At         time.Time `json:"at"`
@@ -58,6 +65,8 @@ type ReloadOutcome struct {
 	Complaints []string  `json:"complaints,omitempty"`
 	// Changes are what it changed, in a few lines; the plan itself is kept for those who asked for the reload.
 	Changes []string `json:"changes,omitempty"`
+	// Late says which part has agreed to it and gave no word that it has taken it over.
+	Late string `json:"late,omitempty"`
 
 	plan *Plan
 }
@@ -70,6 +79,12 @@ type PartStatus struct {
 	Started time.Time         `json:"started"`
 	Starts  int               `json:"starts"`
 	States  map[string]string `json:"states,omitempty"` // of VRRP instances
+	// Silent says why the part, which runs, does not answer; empty if it does. Then, and while it does not run, LastStates stands for
+	// States: what it said last.
+	Silent     string            `json:"silent,omitempty"`
+	LastStates map[string]string `json:"last_states,omitempty"`
+	// StoppedSince is since when a signal has it stopped; zero: it is not.
+	StoppedSince time.Time `json:"stopped_since,omitzero"`
 	// Goroutines is as of the start or the last reload, Files are the open descriptors now.
 	Goroutines int `json:"goroutines,omitempty"`
 	Files      int `json:"files,omitempty"`
@@ -177,17 +192,30 @@ var ErrNoDaemon = errors.New("no daemon answers")
 // Ask sends a command to the daemon whose parent has the given pid file.
 func Ask(pidFile, command string) (*Answer, error) { return ask(pidFile, request{Command: command}) }
 
+func dial(path string) (*net.UnixConn, error) {
+	conn, err := net.DialTimeout("unix", path, controlPatience)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}
+
 func ask(pidFile string, r request) (*Answer, error) {
 	path := SocketPath(pidFile)
-	conn, err := net.DialTimeout("unix", path, controlPatience)
+	conn, err := dial(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(answerPatience))
+	held := watchPeer(conn)
+	defer held.end()
 	asked := json.NewEncoder(conn).Encode(r) // who is turned away has the answer already
 	var a Answer
 	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a); err != nil {
+		if why := held.why(); why != "" {
+			return nil, fmt.Errorf("%w: %s", ErrNoDaemon, why)
+		}
 		if asked != nil {
 			return nil, fmt.Errorf("ask the daemon at %s: %w", path, asked)
 		}
@@ -220,7 +248,7 @@ func (p *parent) ask(r request) Answer {
 func (p *parent) answer(r request, reply chan<- Answer) {
 	switch r.Command {
 	case "status":
-		reply <- Answer{OK: true, Status: p.report()}
+		p.poll(reply)
 	case "plan":
 		p.planFor(r, reply)
 	case "lvs":
@@ -239,7 +267,8 @@ func (p *parent) answer(r request, reply chan<- Answer) {
 	}
 }
 
-func (p *parent) report() *Status {
+// report is what the parent knows; silent are the parts that should have given a sign of life and have not.
+func (p *parent) report(silent map[*child]bool) *Status {
 	s := &Status{Version: Build, Pid: os.Getpid(), Started: p.started, Config: p.o.configFile(), LastReload: p.last}
 	for _, c := range p.children {
 		if !c.wanted {
@@ -251,11 +280,19 @@ func (p *parent) report() *Status {
 			files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.pid))
 			ps.Files = len(files)
 		}
-		if len(c.states) > 0 {
-			ps.States = map[string]string{}
-			for k, v := range c.states {
-				ps.States[k] = v
+		if c.proc != nil {
+			if ps.StoppedSince = c.stopped; silent[c] {
+				ps.Silent = c.mute()
+			} else {
+				ps.Silent = c.silence()
 			}
+		}
+		switch states := maps.Clone(c.states); {
+		case len(states) == 0:
+		case ps.Pid == 0 || ps.Silent != "": // what they are now nobody knows
+			ps.LastStates = states
+		default:
+			ps.States = states
 		}
 		s.Parts = append(s.Parts, ps)
 	}

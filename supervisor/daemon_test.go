@@ -436,11 +436,14 @@ func TestStartupAndShutdownScripts(t *testing.T) {
 	}
 }
 
-func TestDumpsAndStopOfAChildThatIsStoppedAreBounded(t *testing.T) {
+func TestTheStopOfAChildThatStaysStoppedIsBounded(t *testing.T) {
 	network(t)
-	d := foreground(t, ours(), config(t, "global_defs {\n  child_wait_time 1\n}\n"+owner))
+	d := foreground(t, ours(), config(t, "child_wait_time 1\n"+owner))
 	eventually(t, "it is up", d.log.has("Startup complete"))
-	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGSTOP)
+	hold(t, pidIn("/run/vrrp.pid"))
+	if status, out := releve(t, "status"); status != 1 || !strings.Contains(out, "is held by a debugger") {
+		t.Errorf("releve status: %d, %q", status, out)
+	}
 	if status := d.stop(); status != 0 {
 		t.Errorf("status %d", status)
 	}

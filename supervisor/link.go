@@ -44,6 +44,10 @@ const (
 	kindWantReport kind = "wantreport"
 	kindReport     kind = "report"
 
+	// Parent to a child, and back at once whatever else the child is doing: a sign of life.
+	kindPing kind = "ping"
+	kindPong kind = "pong"
+
 	// BFD child to parent, parent to the VRRP and checker children.
 	kindBFD kind = "bfd" // sessions that went up or down
 )

@@ -85,7 +85,7 @@ type parent struct {
 	stderr io.Writer
 	log    *slog.Logger
 	sigs   <-chan os.Signal
-	ends   <-chan os.Signal // of child processes, whoever started them
+	ends   <-chan os.Signal // that a child process, whoever started it, has ended, was stopped or goes on
 	events chan any         // of the goroutines that wait for children
 
 	dir    string   // where it was started
@@ -105,7 +105,8 @@ type parent struct {
 	reloads    int // reloads and plans, started so far
 	plans      map[int]*planning
 	questions  map[int]question // those that a part has to answer
-	asked      int              // numbers them
+	polls      map[int]*poll
+	asked      int // numbers them
 	auditions  sync.Mutex
 	taken      int      // reloads that were
 	complaints []string // about the file of the last reload
@@ -279,12 +280,14 @@ func (p *parent) removePidFiles() {
 // loop runs until all children have ended after a stop.
 func (p *parent) loop() {
 	p.buryStrangers()
+	p.lookForStops()
 	for !(p.stopping && p.running() == 0) {
 		select {
 		case s := <-p.sigs:
 			p.signal(s)
 		case <-p.ends:
 			p.buryStrangers()
+			p.lookForStops()
 		case ev := <-p.events:
 			p.event(ev)
 		case <-p.sd.watchdog():
@@ -366,6 +369,11 @@ func (p *parent) stop(status int) {
 	p.sd.stopping(status)
 	p.log.Info("Stopping")
 	p.forward(syscall.SIGTERM)
+	for _, c := range p.children {
+		if c.proc != nil && !c.stopped.IsZero() {
+			c.proc.signal(syscall.SIGCONT) // to resign, and to take down what it has put up
+		}
+	}
 	p.killAt = time.After(p.childWait)
 }
 
@@ -388,6 +396,9 @@ func (p *parent) checkUp() {
 		if c.wanted && !c.ready {
 			return
 		}
+	}
+	if p.reloading == nil {
+		p.fifos.see(true)
 	}
 	if !p.up {
 		p.up = true

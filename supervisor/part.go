@@ -250,6 +250,8 @@ func (c *childProcess) run(env *environment) int {
 				orders <- order{m.Kind, m.Seq, m.Taken, file}
 			case m.Kind == kindReload, m.Kind == kindPlan, m.Kind == kindPrepare: // the kernel drops a file for which there is no descriptor
 				c.tell(message{Kind: kindRefused, Seq: m.Seq, Text: "the configuration did not arrive: too many open files"})
+			case m.Kind == kindPing:
+				c.tell(message{Kind: kindPong, Seq: m.Seq})
 			case m.Kind == kindBFD:
 				p.bfd(m.BFD)
 			case m.Kind == kindWantServers:

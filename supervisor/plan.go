@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,7 +183,7 @@ func (p *parent) planFor(r request, reply chan<- Answer) {
 
 func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 	a := &planning{next: l, plan: &Plan{}, complaints: l.places(), pending: map[string]bool{}, reply: reply}
-	if why := p.refusal(l); why != "" {
+	if why := cmp.Or(p.refusal(l), p.gone()); why != "" {
 		p.endPlan(a, why)
 		return
 	}
@@ -216,6 +217,12 @@ func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 			p.endPlan(a, "a part gave no answer in time")
 		}
 	})
+	p.watch(func() []*child {
+		if a := p.plans[seq]; a != nil {
+			return p.waitedFor(a.pending)
+		}
+		return nil
+	}, func(why string) { p.endPlan(p.plans[seq], why) })
 	p.planned(a, "", nil, "")
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -13,7 +14,7 @@ import (
 	"releve/confparse"
 )
 
-// reloadPatience bounds the wait for a child to take over a new configuration.
+// reloadPatience bounds the wait for a child that works to take over a new configuration. One that does not is not waited for (alive.go).
 const reloadPatience = time.Minute
 
 // reload is a running reload. All parts make themselves ready for the new configuration and tell what they would do; nothing has been changed
@@ -25,6 +26,7 @@ type reload struct {
 	parts      []*child
 	pending    map[string]bool // parts that have not answered
 	committing bool
+	late       string // which part has agreed and then gave no word
 }
 
 // waitsFor reports whether an answer of c to the order seq is one to wait for.
@@ -46,6 +48,11 @@ func (p *parent) requestReload() {
 func (p *parent) startReload() {
 	p.log.Info("Reloading ...")
 	p.sd.reloading()
+	if why := p.gone(); why != "" {
+		p.complaints = nil
+		p.endReload(why)
+		return
+	}
 	done, err := reading(&p.cur.cfg.Global, p.pidFile.path)
 	report(p.log, err)
 	l := read(p.o)
@@ -142,12 +149,31 @@ func (p *parent) order(what kind, file *os.File) bool {
 		}
 	}
 	seq, committing := r.seq, r.committing // and not r: the configurations of all reloads of a minute would stay in memory
+	running := func() bool {
+		return p.reloading != nil && p.reloading.seq == seq && p.reloading.committing == committing
+	}
 	p.after(reloadPatience, func() {
-		if r := p.reloading; r != nil && r.seq == seq && r.committing == committing {
-			p.reloadLate()
+		if running() {
+			p.reloadLate("no answer from the " + strings.Join(slices.Sorted(maps.Keys(p.reloading.pending)), ", ") + " process")
 		}
 	})
+	p.watch(func() []*child {
+		if !running() {
+			return nil
+		}
+		return p.waitedFor(p.reloading.pending)
+	}, p.reloadLate)
 	return true
+}
+
+// waitedFor are the running children among the parts that an answer is missing of.
+func (p *parent) waitedFor(pending map[string]bool) (all []*child) {
+	for _, c := range p.children {
+		if c.proc != nil && pending[c.part] {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // after calls f in the loop, unless the daemon has ended by then.
@@ -160,16 +186,15 @@ func (p *parent) after(d time.Duration, f func()) {
 	})
 }
 
-// reloadLate is the end of the patience with parts that do not answer.
-func (p *parent) reloadLate() {
+// reloadLate is the end of the patience with parts that do not answer. One that has agreed takes the configuration over when it can.
+func (p *parent) reloadLate(why string) {
 	r := p.reloading
-	late := slices.Sorted(maps.Keys(r.pending))
-	why := "no answer from the " + strings.Join(late, ", ") + " process"
 	if !r.committing {
 		p.reloadRefused(why)
 		return
 	}
 	p.log.Error(why)
+	r.late = why
 	p.finishReload()
 }
 
@@ -307,7 +332,7 @@ func (p *parent) settle() {
 		}
 	}
 	for _, reply := range p.waiting {
-		reply <- Answer{OK: p.last.Taken, Text: p.last.Why, Complaints: p.last.Complaints, Plan: p.last.plan}
+		reply <- Answer{OK: p.last.Taken, Text: cmp.Or(p.last.Why, p.last.Late), Complaints: p.last.Complaints, Plan: p.last.plan}
 	}
 	p.waiting = nil
 }
@@ -315,14 +340,16 @@ func (p *parent) settle() {
 func (p *parent) endReload(why string) {
 	var plan *Plan
 	var changes []string
+	var late string
 	defer func() {
 		collect(partParent)
 		giveBack(p.cur.src.Len())
 	}()
 	if r := p.reloading; r != nil && why == "" {
-		plan, changes = r.plan, r.plan.Summary()
+		plan, changes, late = r.plan, r.plan.Summary(), r.late
 	}
 	p.reloading = nil
+	p.fifos.see(why == "")
 	if why == "" {
 		for _, line := range changes {
 			p.log.Info("Reload: " + strings.TrimSpace(line))
@@ -331,7 +358,7 @@ func (p *parent) endReload(why string) {
 	} else {
 		p.log.Error("Reload refused, the running configuration stays: " + why)
 	}
-	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints, Changes: changes, plan: plan}
+	p.last = &ReloadOutcome{At: time.Now(), Taken: why == "", Why: why, Complaints: p.complaints, Changes: changes, Late: late, plan: plan}
 	p.sd.ready()
 	p.settle()
 	if p.again {

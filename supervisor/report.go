@@ -61,6 +61,12 @@ var questionTexts = map[string][2]string{
 
 // passQuestion passes the question of a client on to a part. It runs in the parent's loop, as what follows.
 func (p *parent) passQuestion(part string, reply chan<- Answer) {
+	for _, c := range p.children {
+		if c.part == part && c.proc != nil && c.silence() != "" {
+			reply <- Answer{Text: c.silence()}
+			return
+		}
+	}
 	p.asked++
 	seq := p.asked
 	if !p.pass(part, message{Kind: kindWantReport, Seq: seq}, nil) {
@@ -75,13 +81,62 @@ func (p *parent) passQuestion(part string, reply chan<- Answer) {
 		p.questions = map[int]question{}
 	}
 	p.questions[seq] = question{part, reply}
-	p.after(reportPatience, func() { p.endQuestion(seq, Answer{Text: "the process does not answer"}) })
+	p.after(reportPatience, func() {
+		for _, c := range p.children {
+			if c.part == part && c.proc != nil {
+				p.endQuestion(seq, Answer{Text: c.mute()})
+			}
+		}
+		p.endQuestion(seq, Answer{Text: "the process does not answer"})
+	})
 }
 
 func (p *parent) endQuestion(seq int, a Answer) {
 	if q, ok := p.questions[seq]; ok {
 		delete(p.questions, seq)
 		q.reply <- a
+	}
+}
+
+// poll is a client that wants to know how the parts are, which have a moment for a sign of life.
+type poll struct {
+	pending map[*child]bool
+	reply   chan<- Answer
+}
+
+func (p *parent) poll(reply chan<- Answer) {
+	p.asked++
+	seq, q := p.asked, &poll{map[*child]bool{}, reply}
+	for _, c := range p.children {
+		if c.proc != nil && c.ready && c.silence() == "" {
+			q.pending[c] = true
+			_ = c.link.send(message{Kind: kindPing, Seq: seq}, nil)
+		}
+	}
+	if p.polls == nil {
+		p.polls = map[int]*poll{}
+	}
+	p.polls[seq] = q
+	p.ponged(nil, seq)
+	if p.polls[seq] != nil {
+		p.after(statusPatience, func() { p.endPoll(seq) })
+	}
+}
+
+// ponged takes the sign of life of a part.
+func (p *parent) ponged(c *child, seq int) {
+	if q := p.polls[seq]; q != nil {
+		delete(q.pending, c)
+		if len(q.pending) == 0 {
+			p.endPoll(seq)
+		}
+	}
+}
+
+func (p *parent) endPoll(seq int) {
+	if q := p.polls[seq]; q != nil {
+		delete(p.polls, seq)
+		q.reply <- Answer{OK: true, Status: p.report(q.pending)}
 	}
 }
 

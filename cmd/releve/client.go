@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ Says what the running daemon is doing: its parts, the states of its instances, a
 Of servers: releve lvs. Why an instance is in its state: releve why.
 
 %s
-Exit status: 0, 1 the daemon could not say, 2 wrong options, 3 no daemon answers.
+Exit status: 0 all parts run and answer, 1 one does not, 2 wrong options, 3 no daemon answers.
 `,
 }
 
@@ -49,6 +50,9 @@ var reloadCommand = subcommand{"reload", "reload the running daemon and say whet
 		for _, line := range a.Plan.Summary() {
 			fmt.Fprintln(stdout, line)
 		}
+	}
+	if a.Text != "" {
+		fmt.Fprintf(stderr, "It will be in force everywhere only later: %s\n", a.Text)
 	}
 	fmt.Fprintln(stdout, "Reload complete")
 	return 0
@@ -79,6 +83,9 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 		for _, c := range r.Changes {
 			fmt.Fprintf(stdout, "  %s\n", c)
 		}
+		if r.Late != "" {
+			fmt.Fprintf(stdout, "  not in force everywhere at its end: %s\n", r.Late)
+		}
 	}
 	for _, p := range s.Parts {
 		state := "not running"
@@ -92,16 +99,17 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 			state += fmt.Sprintf(", started %d times", p.Starts)
 		}
 		fmt.Fprintf(stdout, "%s: %s\n", p.Name, state)
-		names := make([]string, 0, len(p.States))
-		for name := range p.States {
-			names = append(names, name)
+		if p.Silent != "" {
+			fmt.Fprintf(stdout, "  NO ANSWER: %s\n", p.Silent)
 		}
-		slices.Sort(names)
-		for _, name := range names {
+		for _, name := range slices.Sorted(maps.Keys(p.States)) {
 			fmt.Fprintf(stdout, "  %s %s\n", name, p.States[name])
 		}
+		for _, name := range slices.Sorted(maps.Keys(p.LastStates)) {
+			fmt.Fprintf(stdout, "  %s was %s\n", name, p.LastStates[name])
+		}
 	}
-	return 0
+	return status
 }}
 
 // ask reads the flags that clients of the daemon share and asks it. Without an answer to show it returns the exit status.
@@ -128,15 +136,19 @@ func ask(command string, args []string, stdout, stderr io.Writer) (*supervisor.A
 		fmt.Fprintf(stderr, "releve %s: %v\n", command, err)
 		return nil, 3
 	}
+	status := 0
+	if !a.OK || a.Status.Ailing() {
+		status = 1
+	}
 	if *asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")
-		if err := e.Encode(a); err != nil || !a.OK {
+		if err := e.Encode(a); err != nil {
 			return nil, 1
 		}
-		return nil, 0
+		return nil, status
 	}
-	return a, 0
+	return a, status
 }
 
 func exists(path string) bool {

@@ -1,0 +1,138 @@
+package supervisor_test
+
+import (
+	"encoding/json"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"releve/supervisor"
+)
+
+// TestAStoppedPartIsNamed by everything that would need it, at once and not after a minute.
+func TestAStoppedPartIsNamed(t *testing.T) {
+	network(t)
+	d := foreground(t, ours(), config(t, owner))
+	eventually(t, "it is master", hasVIP)
+	states := func() (supervisor.PartStatus, int) {
+		status, out := releve(t, "status", "--json")
+		var a supervisor.Answer
+		if err := json.Unmarshal([]byte(out), &a); err != nil || a.Status == nil || len(a.Status.Parts) != 1 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return a.Status.Parts[0], status
+	}
+	eventually(t, "its state is told", func() bool { p, status := states(); return status == 0 && p.States["VI_1"] == "MASTER" })
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGSTOP)
+	eventually(t, "it is in the log", d.log.has("has been stopped by a signal"))
+	begin := time.Now()
+	if p, status := states(); status != 1 || p.Silent == "" || p.StoppedSince.IsZero() || p.LastStates["VI_1"] != "MASTER" || p.States != nil {
+		t.Errorf("status %d, %+v", status, p)
+	}
+	for _, c := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"status", 1, "NO ANSWER: the VRRP process("},
+		{"status", 1, "VI_1 was MASTER"},
+		{"why", 1, "the VRRP process("},
+		{"reload", 1, "Reload refused, the running configuration stays: the VRRP process("},
+		{"reload", 1, "kill -CONT"},
+		{"plan", 2, "the VRRP process("},
+	} {
+		if status, out := releve(t, c.args); status != c.status || !strings.Contains(out, c.says) {
+			t.Errorf("releve %s: status %d, %q", c.args, status, out)
+		}
+	}
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("all that took %v", took)
+	}
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGCONT)
+	eventually(t, "it goes on", d.log.has("goes on after"))
+	if p, status := states(); status != 0 || p.Silent != "" || !p.StoppedSince.IsZero() {
+		t.Errorf("when it goes on: status %d, %+v", status, p)
+	}
+	if status, out := releve(t, "reload"); status != 0 {
+		t.Errorf("a reload: status %d, %q", status, out)
+	}
+	eventually(t, "it is master again", hasVIP)
+
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGSTOP)
+	eventually(t, "it is in the log again", func() bool { return strings.Count(d.log.String(), "has been stopped by a signal: ") == 2 })
+	if status := d.stop(); status != 0 || hasVIP() || strings.Contains(d.log.String(), "killed") {
+		t.Errorf("a stop lets it resign: status %d, VIP %v", status, hasVIP())
+	}
+}
+
+// TestAReloadDoesNotWaitForAPartThatIsStoppedMeanwhile, nor does it take one for stopped that was so for a moment.
+func TestAReloadDoesNotWaitForAPartThatIsStoppedMeanwhile(t *testing.T) {
+	network(t)
+	d := foreground(t, ours(), config(t, owner))
+	eventually(t, "it is master", hasVIP)
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGSTOP)
+	kill(t, d.pid(), syscall.SIGHUP)
+	eventually(t, "the reload begins", d.log.has("Reloading ..."))
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGCONT)
+	eventually(t, "it is taken", d.log.has("Reload complete"))
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGSTOP)
+	begin := time.Now()
+	if status, out := releve(t, "reload"); status != 1 || !strings.Contains(out, "has been stopped by a signal") || time.Since(begin) > 30*time.Second {
+		t.Errorf("status %d after %v: %q", status, time.Since(begin), out)
+	}
+	kill(t, pidIn("/run/vrrp.pid"), syscall.SIGCONT)
+	eventually(t, "a reload is taken", func() bool { status, _ := releve(t, "reload"); return status == 0 })
+}
+
+func TestAStoppedDaemonIsNoDaemonThatAnswers(t *testing.T) {
+	network(t)
+	d := foreground(t, ours(), config(t, owner))
+	eventually(t, "it is up", d.log.has("Startup complete"))
+	kill(t, d.pid(), syscall.SIGSTOP)
+	defer kill(t, d.pid(), syscall.SIGCONT)
+	for _, command := range []string{"status", "why"} {
+		if status, out := releve(t, command); status != 3 || !strings.Contains(out, "is stopped by a signal (kill -CONT") {
+			t.Errorf("releve %s: status %d, %q", command, status, out)
+		}
+	}
+}
+
+// hold stops all threads of a process as a debugger does, so that no SIGCONT lets it go on, until the test ends.
+func hold(t *testing.T, pid int) {
+	t.Helper()
+	held, release, done := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // what it holds goes on when this thread ends
+		threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+		for _, th := range threads {
+			tid, _ := strconv.Atoi(th.Name())
+			if e := syscall.PtraceAttach(tid); e != nil {
+				err = e
+				continue
+			}
+			_, _ = syscall.Wait4(tid, nil, syscall.WALL, nil)
+		}
+		held <- err
+		for { // the end of a thread is reported to who holds it first
+			select {
+			case <-release:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			for _, th := range threads {
+				tid, _ := strconv.Atoi(th.Name())
+				_, _ = syscall.Wait4(tid, nil, syscall.WALL|syscall.WNOHANG, nil)
+			}
+		}
+	}()
+	if err := <-held; err != nil {
+		close(release)
+		t.Skipf("ptrace: %v", err)
+	}
+	t.Cleanup(func() { close(release); <-done })
+}
