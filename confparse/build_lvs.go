@@ -57,10 +57,15 @@ func (p *interp) buildLVS(cfg *Config) {
 		c.Groups = append(c.Groups, dg)
 	}
 	seen := map[string]int{}
+	services := map[string]bool{}
 	for _, vs := range p.raw.servers {
 		if d := p.buildServer(cfg, vs, groups); d != nil {
-			if seen[d.Name]++; seen[d.Name] > 1 {
+			service := fmt.Sprint(d.Name, d.Key.Family) // a mark is a service of each family
+			if services[service] {
 				p.note(vs.pos, "duplicate-vs", "%s is there already: the real servers of both are in one service, with the settings of the first", d.Name)
+			}
+			services[service] = true
+			if seen[d.Name]++; seen[d.Name] > 1 {
 				again(d, seen[d.Name])
 			}
 			c.VirtualServers = append(c.VirtualServers, d)

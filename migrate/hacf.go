@@ -34,6 +34,13 @@ type setting[T any] struct {
 	set   bool
 }
 
+// again reports the line of a setting that a later one replaces.
+func again[T any](r *report, old *setting[T], by Origin) {
+	if old.set {
+		r.none(old.Origin, "line %d says it again, and that one counts", by.Line)
+	}
+}
+
 // haCF is ha.cf.
 type haCF struct {
 	keepalive, deadtime, initdead, deadping setting[time.Duration]
@@ -206,6 +213,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 				r.fault(o, "", "%v", err)
 				return
 			}
+			again(r, to, o)
 			*to = setting[time.Duration]{o, t, true}
 		}
 		switch key {
@@ -230,6 +238,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 			if key == "nice_failback" {
 				on = !on
 			}
+			again(r, &h.failback, o)
 			h.failback = setting[bool]{o, on, true}
 		case "node":
 			for _, n := range args {
@@ -288,6 +297,7 @@ func parseHaCF(in Input, r *report) (*haCF, error) {
 				r.fault(o, "", "%q is not a priority from 1 to 99", args[0])
 				return
 			}
+			again(r, &h.rtprio, o)
 			h.rtprio = setting[int]{o, n, true}
 		case "crm", "pacemaker":
 			if len(args) > 0 {

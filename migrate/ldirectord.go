@@ -58,7 +58,7 @@ func ldirectord(in Input, o LdirectordOptions, r *report) (*conf, error) {
 	}
 	l := &ld{report: r, f: f, lookup: o.Lookup, path: o.Path}
 	c := &conf{}
-	seen := map[string]bool{}
+	seen, served := map[string]bool{}, map[*ldVirtual]bool{}
 	var services []*service
 	for _, v := range f.virtuals {
 		if s := l.virtual(v); s != nil {
@@ -67,6 +67,7 @@ func ldirectord(in Input, o LdirectordOptions, r *report) (*conf, error) {
 			} else {
 				seen[id] = true
 				services = append(services, s)
+				served[v] = len(s.servers) > 0
 			}
 		}
 	}
@@ -75,6 +76,7 @@ func ldirectord(in Input, o LdirectordOptions, r *report) (*conf, error) {
 	for _, s := range services {
 		s.write(c, r)
 	}
+	f.silent(r, served)
 	return c, nil
 }
 
@@ -111,13 +113,16 @@ func (l *ld) global(c *conf) {
 		host := "127.0.0.1"
 		why := any("the local mail server")
 		if l.smtp.File != "" {
-			host, why = unquoted(l.smtp.text), l.smtp.Origin
-			if a, err := l.lookup.addr(host, false); err == nil {
-				host = a.String()
+			name, at := hostPort(unquoted(l.smtp.text))
+			a, err := l.lookup.addr(name, strings.Contains(name, ":"))
+			if err == nil {
+				host, why = a.String()+ifThen(at != "", " "+at), l.smtp.Origin
+				l.mapped(l.smtp.Origin, "smtp_server %s", host)
+			} else { // a daemon that cannot find it does not start
+				l.lost(l.smtp.Origin, "write its address as smtp_server", "%v: mail goes to the local mail server, 127.0.0.1", err)
 			}
-			l.mapped(l.smtp.Origin, "smtp_server")
 		}
-		g.line(why, "smtp_server %s", quoted(host))
+		g.line(why, "smtp_server %s", host)
 	} else if from, ok := l.f.set["emailalertfrom"]; ok {
 		l.none(from.Origin, "nobody is written to")
 	}
@@ -169,6 +174,11 @@ func (l *ld) virtual(v *ldVirtual) *service {
 		if s.mark = uint32(n); n == 0 {
 			l.fault(v.Origin, "", "a firewall mark is at least 1")
 			return nil
+		}
+		if p, ok := v.set["protocol"]; ok && p.text == "fwm" {
+			l.mapped(p.Origin, "fwmark")
+		} else if ok {
+			l.fault(p.Origin, "write protocol=fwm, or leave it out", "the protocol of a firewall mark is fwm")
 		}
 	} else {
 		host, port := hostPort(v.text)
@@ -360,8 +370,11 @@ func (l *ld) fallback(v *ldVirtual, s *service) {
 
 // ldReal is the line of a real server.
 var ldReal = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+?)(?:->([0-9A-Za-z._-]+))?(?::([0-9A-Za-z_-]+))?\s+(gate|masq|ipip)\b(?:\s+(\d+))?(?:\s+"(.*?)"[, ]\s*"(.*?)")?((?:\s+(?:"<)?[lu]:\d+(?:>")?)*)\s*$`)
+	return regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+?)(?:->(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+))?(?::([0-9A-Za-z_-]+))?\s+(gate|masq|ipip)\b(?:\s+(\d+))?(?:\s+"(.*?)"[, ]\s*"(.*?)")?((?:\s+"?<?[lu]:\d+>?"?)*)\s*$`)
 })
+
+// ldLimit is a threshold in the form of the manual.
+var ldLimit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^<[lu]:\d+>$`) })
 
 // maxRange bounds the servers that one line may stand for.
 const maxRange = 1024
@@ -383,10 +396,15 @@ func (l *ld) servers(v *ldVirtual, s *service, interval int) {
 			l.fault(x.Origin, `write ADDRESS[:PORT] gate|masq|ipip [WEIGHT] ["REQUEST", "RECEIVE"]`, "not a real server")
 			continue
 		}
+		if limit := ldLimit(); limit.MatchString(m[6]) && limit.MatchString(m[7]) { // as the manual has them, in quotes
+			m[6], m[7], m[8] = "", "", m[6]+" "+m[7]+m[8]
+		}
 		first, err := l.lookup.addr(strings.Trim(m[1], "[]"), v.v6)
 		last := first
 		if err == nil && m[2] != "" {
-			if last, err = l.lookup.addr(m[2], v.v6); err == nil && last.Less(first) {
+			if last, err = l.lookup.addr(strings.Trim(m[2], "[]"), v.v6); err == nil && v.v6 {
+				err = fmt.Errorf("a range of IPv6 addresses, which ldirectord refuses: write a line for each")
+			} else if err == nil && last.Less(first) {
 				err = fmt.Errorf("the range %s->%s ends before it begins", first, last)
 			}
 		}

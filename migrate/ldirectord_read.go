@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,8 +29,11 @@ type ldVirtual struct {
 
 // ldFile is ldirectord.cf.
 type ldFile struct {
+	name     string
 	set      map[string]ldValue
 	virtuals []*ldVirtual
+	// again are the lines that a later one of the same key replaces, with the number of that one.
+	again map[Origin]int
 }
 
 // The keys that ldirectord knows: in the file, and in a virtual server.
@@ -49,8 +53,14 @@ var (
 
 // parseLdirectord reads ldirectord.cf.
 func parseLdirectord(in Input, r *report) (*ldFile, error) {
-	f := &ldFile{set: map[string]ldValue{}}
+	f := &ldFile{name: in.Name, set: map[string]ldValue{}, again: map[Origin]int{}}
 	var v *ldVirtual
+	keep := func(set map[string]ldValue, key string, val ldValue) {
+		if old, twice := set[key]; twice {
+			f.again[old.Origin] = val.Line
+		}
+		set[key] = val
+	}
 	for i, raw := range strings.Split(string(in.Text), "\n") {
 		raw = strings.TrimSuffix(raw, "\r")
 		if strings.HasPrefix(strings.TrimSpace(raw), "#") {
@@ -83,7 +93,7 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 			f.virtuals = append(f.virtuals, v)
 		case !inside && slices.Contains(ldGlobal(), key):
 			v = nil
-			f.set[key] = val
+			keep(f.set, key, val)
 		case inside && (key == "real" || key == "real6"):
 			if (key == "real6") != v.v6 {
 				r.fault(o, "", "%s in a virtual server of the other family", key)
@@ -91,7 +101,7 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 			}
 			v.reals = append(v.reals, val)
 		case inside && slices.Contains(ldLocal(), key):
-			v.set[key] = val
+			keep(v.set, key, val)
 		default:
 			r.fault(o, nearestOf(key, append(slices.Clone(ldGlobal()), ldLocal()...)), "%q is not a key of ldirectord.cf in this place: ldirectord stops at it", shown(key))
 			if !inside {
@@ -103,6 +113,42 @@ func parseLdirectord(in Input, r *report) (*ldFile, error) {
 		return nil, fmt.Errorf("%s: no virtual server: there is nothing to migrate", in.Name)
 	}
 	return f, nil
+}
+
+// silent reports the lines that nothing was said of. served tells whether a virtual server became one.
+func (f *ldFile) silent(r *report, served map[*ldVirtual]bool) {
+	said := map[int]bool{}
+	for _, x := range r.found {
+		if x.File == f.name {
+			said[x.Line] = true
+		}
+	}
+	for _, o := range slices.SortedFunc(maps.Keys(f.again), func(x, y Origin) int { return x.Line - y.Line }) {
+		if !said[o.Line] {
+			r.none(o, "line %d says it again, and that one counts", f.again[o])
+			said[o.Line] = true
+		}
+	}
+	rest := func(all map[string]ldValue, why string) {
+		for _, x := range slices.SortedFunc(maps.Values(all), func(x, y ldValue) int { return x.Line - y.Line }) {
+			if !said[x.Line] {
+				r.none(x.Origin, "%s", why)
+			}
+		}
+	}
+	rest(f.set, "nothing here makes use of it")
+	for _, v := range f.virtuals {
+		if served[v] {
+			rest(v.set, "nothing here makes use of it")
+			continue
+		}
+		rest(v.set, "left out with its virtual server")
+		for _, x := range v.reals {
+			if !said[x.Line] {
+				r.none(x.Origin, "left out with its virtual server")
+			}
+		}
+	}
 }
 
 // nearestOf is advice for a misspelt word, empty if none is like it.
