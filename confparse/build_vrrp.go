@@ -152,13 +152,14 @@ func (p *interp) buildInstance(vi *rawInstance) bool {
 	p.strictChecks(vi)
 	p.trackOf(vi)
 
-	c.Notify = vi.notify.c
-	c.Notify.SMTPAlert = vi.notify.smtp.or(g.smtpAlertVRRP.or(g.smtpAlert.or(false)))
-	c.Notify.PriorityFifo = vi.notify.prio.or(g.notifyPrioChanges.or(false))
 	p.notifyScripts(&vi.notify)
-	c.Notify.Any = vi.notify.c.Any
-	c.Notify.Master, c.Notify.Backup, c.Notify.Fault, c.Notify.Stop = vi.notify.c.Master, vi.notify.c.Backup, vi.notify.c.Fault, vi.notify.c.Stop
-	c.Notify.Deleted, c.Notify.MasterRxLowerPri = vi.notify.c.Deleted, vi.notify.c.MasterRxLowerPri
+	tell := vi.notify.c
+	tell.SMTPAlert = vi.notify.smtp.or(g.smtpAlertVRRP.or(g.smtpAlert.or(false)))
+	tell.PriorityFifo = vi.notify.prio.or(g.notifyPrioChanges.or(false))
+	if !tell.IsZero() {
+		own := tell
+		c.Notify = &own
+	}
 
 	if vi.sg != nil {
 		c.Group = vi.sg.name
@@ -326,7 +327,7 @@ func (p *interp) preemption(vi *rawInstance) {
 
 func (p *interp) garpOf(vi *rawInstance) {
 	g, c, d := &p.raw.global, vi.cfg, &p.raw.global.garp
-	ga := &c.GARP
+	ga := vrrp.GARPConfig{}
 	delay, repeat := g.announcements()
 	ga.Delay = vi.garp.delay.or(d.delay.or(delay))
 	ga.Repeat = vi.garp.repeat.or(d.repeat.or(repeat))
@@ -347,6 +348,15 @@ func (p *interp) garpOf(vi *rawInstance) {
 		ga.ExtraIfInterval, ga.ExtraIfAll = vi.garp.extraIf.v, vi.garp.extraIfAll
 	case d.extraIf.set():
 		ga.ExtraIfInterval, ga.ExtraIfAll = d.extraIf.v, d.extraIfAll
+	}
+	// Most instances announce alike.
+	if c.GARP = p.garps[ga]; c.GARP == nil {
+		if p.garps == nil {
+			p.garps = map[vrrp.GARPConfig]*vrrp.GARPConfig{}
+		}
+		own := ga
+		c.GARP = &own
+		p.garps[own] = &own
 	}
 }
 

@@ -25,21 +25,27 @@ func (p *interp) linkGroups() {
 // trackOf copies what is tracked and drops what does not exist.
 func (p *interp) trackOf(vi *rawInstance) {
 	c := vi.cfg
-	c.Track = p.refs(&vi.track)
+	if len(vi.track.ifaces)+len(vi.track.scripts)+len(vi.track.files)+len(vi.track.processes)+len(vi.track.bfds) == 0 {
+		return
+	}
+	track := p.refs(&vi.track)
 	for i, t := range vi.track.ifaces {
 		if t.r.Name == vi.iface.or("") && vi.iface.set() {
 			p.bad(t.pos, "track-own-interface", "%s: %s is the own interface and tracked anyway: ignored", vi.name, t.r.Name)
-			if c.Track.Ifaces = append(c.Track.Ifaces[:i:i], c.Track.Ifaces[i+1:]...); len(c.Track.Ifaces) == 0 {
-				c.Track.Ifaces = nil
+			if track.Ifaces = append(track.Ifaces[:i:i], track.Ifaces[i+1:]...); len(track.Ifaces) == 0 {
+				track.Ifaces = nil
 			}
 			break
 		}
 	}
 	switch {
 	case c.Priority == 255:
-		p.weightless(vi.name, asOwner, &vi.track, &c.Track, false)
+		p.weightless(vi.name, asOwner, &vi.track, &track, false)
 	case vi.sg != nil && !vi.sg.weights.or(false):
-		p.weightless(vi.name, inGroup, &vi.track, &c.Track, false)
+		p.weightless(vi.name, inGroup, &vi.track, &track, false)
+	}
+	if !track.IsZero() {
+		c.Track = &track
 	}
 }
 

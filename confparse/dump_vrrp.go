@@ -17,7 +17,7 @@ func garpIntervals(list []*vrrp.InstanceConfig) *vrrp.GARPConfig {
 	if len(list) == 0 {
 		return nil
 	}
-	return &list[0].GARP
+	return list[0].GARP.OrNone()
 }
 
 func (d *dumper) bfd(c *Config) {
@@ -264,14 +264,14 @@ func (d *dumper) instance(c *vrrp.InstanceConfig) {
 	d.flag("promote_secondaries", c.PromoteSecondaries)
 	d.some("kernel_rx_buf_size", c.KernelRxBuf)
 	d.some("debug", c.Debug)
-	d.garp(&c.GARP, c.Strict)
-	d.track(&c.Track)
+	d.garp(c.GARP.OrNone(), c.Strict)
+	d.track(c.Track.OrNone())
 	d.flag("no_virtual_ipaddress", c.NoVIPs)
 	d.addresses("virtual_ipaddress", c.VIPs)
 	d.addresses("virtual_ipaddress_excluded", c.Excluded)
 	d.routes("virtual_routes", c.Routes)
 	d.rules("virtual_rules", c.Rules)
-	d.notify(&c.Notify)
+	d.notify(c.Notify.OrNone())
 	d.close()
 }
 

@@ -3,6 +3,8 @@ package confparse
 import (
 	"fmt"
 	"strings"
+
+	"releve/vrrp"
 )
 
 // interp walks a tree by the tables and collects what is written in raw blocks; complaints go to diags.
@@ -25,6 +27,8 @@ type interp struct {
 	ipNames                              *ipNames
 	// rulePrio is the next preference for rules of IPv4 and IPv6 that name none.
 	rulePrio [2]uint32
+	// garps are what instances share of how they announce.
+	garps map[vrrp.GARPConfig]*vrrp.GARPConfig
 	// What the lines being read belong to.
 	vi    *rawInstance
 	sg    *rawGroup

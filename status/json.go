@@ -180,12 +180,13 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	}
 	j.int("master_priority", int(in.MasterPriority))
 	j.raw("last_transition", stamp(in.LastTransition))
-	j.secs("garp_delay", c.GARP.Delay)
-	j.secs("garp_refresh", c.GARP.Refresh)
-	j.int("garp_rep", c.GARP.Repeat)
-	j.int("garp_refresh_rep", c.GARP.RefreshRepeat)
-	j.secs("garp_lower_prio_delay", c.GARP.LowerPrioDelay)
-	j.int("garp_lower_prio_rep", c.GARP.LowerPrioRepeat)
+	garp := c.GARP.OrNone()
+	j.secs("garp_delay", garp.Delay)
+	j.secs("garp_refresh", garp.Refresh)
+	j.int("garp_rep", garp.Repeat)
+	j.int("garp_refresh_rep", garp.RefreshRepeat)
+	j.secs("garp_lower_prio_delay", garp.LowerPrioDelay)
+	j.int("garp_lower_prio_rep", garp.LowerPrioRepeat)
 	j.flag("lower_prio_no_advert", c.LowerPrioNoAdvert)
 	j.flag("higher_prio_send_advert", c.HigherPrioSendAdvert)
 	j.int("vrid", int(c.VRID))
@@ -201,17 +202,18 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	j.int("state", int(in.State))
 	j.int("wantstate", int(in.Want))
 	j.int("version", c.Version)
-	j.bool("smtp_alert", c.Notify.SMTPAlert)
-	j.bool("notify_deleted", c.Notify.NotifyDeleted)
-	j.command("script_backup", c.Notify.Backup)
-	j.command("script_master", c.Notify.Master)
-	j.command("script_fault", c.Notify.Fault)
-	j.command("script_stop", c.Notify.Stop)
-	j.command("script_deleted", c.Notify.Deleted)
-	if len(c.Notify.Any) > 0 {
-		j.command("script", c.Notify.Any[0])
+	tell := c.Notify.OrNone()
+	j.bool("smtp_alert", tell.SMTPAlert)
+	j.bool("notify_deleted", tell.NotifyDeleted)
+	j.command("script_backup", tell.Backup)
+	j.command("script_master", tell.Master)
+	j.command("script_fault", tell.Fault)
+	j.command("script_stop", tell.Stop)
+	j.command("script_deleted", tell.Deleted)
+	if len(tell.Any) > 0 {
+		j.command("script", tell.Any[0])
 	}
-	j.command("script_master_rx_lower_pri", c.Notify.MasterRxLowerPri)
+	j.command("script_master_rx_lower_pri", tell.MasterRxLowerPri)
 	j.texts("vips", addresses(in, c.VIPs))
 	j.texts("evips", addresses(in, c.Excluded))
 	var routes, rules []string
@@ -223,9 +225,10 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	}
 	j.texts("vroutes", routes)
 	j.texts("vrules", rules)
-	j.texts("track_ifp", refNames(c.Track.Ifaces))
+	track := c.Track.OrNone()
+	j.texts("track_ifp", refNames(track.Ifaces))
 	var scripts []string
-	for _, r := range c.Track.Scripts {
+	for _, r := range track.Scripts {
 		for _, s := range cfg.Scripts {
 			if s.Name == r.Name {
 				scripts = append(scripts, command(&s.Command))
@@ -233,7 +236,7 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 		}
 	}
 	j.texts("track_script", scripts)
-	j.texts("track_process", refNames(c.Track.Processes))
+	j.texts("track_process", refNames(track.Processes))
 	j.int("auth_type", int(c.Auth))
 	if c.Auth != vrrp.AuthNone {
 		j.text("auth_data", masked)

@@ -32,11 +32,11 @@ func one() *vrrp.Snapshot {
 	true_ := &script.Command{Args: []string{"/usr/bin/true", "a b"}}
 	in := &vrrp.InstanceConfig{
 		Name: "VI/1", Iface: "eth0", VRID: 51, Version: 2, Priority: 150, AdvertInt: time.Second, Auth: vrrp.AuthPass, Accept: true,
-		DownTimerAdverts: 3, GARP: vrrp.GARPConfig{Delay: 5 * time.Second, Repeat: 5, RefreshRepeat: 1, LowerPrioDelay: 5 * time.Second, LowerPrioRepeat: 5},
+		DownTimerAdverts: 3, GARP: &vrrp.GARPConfig{Delay: 5 * time.Second, Repeat: 5, RefreshRepeat: 1, LowerPrioDelay: 5 * time.Second, LowerPrioRepeat: 5},
 		VIPs:     []vip.Address{{Prefix: netip.MustParsePrefix("10.9.0.1/24"), Dev: "eth1", Label: "eth1:1"}, {Prefix: netip.MustParsePrefix("10.9.0.3/32")}},
 		Excluded: []vip.Address{{Prefix: netip.MustParsePrefix("2001:db8::5/64")}, {Prefix: netip.MustParsePrefix("fe80::9/128")}},
-		Group:    "G", Track: vrrp.TrackConfig{Scripts: []vrrp.TrackRef{{Name: "chk"}}, Ifaces: []vrrp.TrackRef{{Name: "eth2", Weight: 5, HasWeight: true}}},
-		Notify: vrrp.NotifyConfig{Master: true_, Any: []*script.Command{true_}, SMTPAlert: true},
+		Group:    "G", Track: &vrrp.TrackConfig{Scripts: []vrrp.TrackRef{{Name: "chk"}}, Ifaces: []vrrp.TrackRef{{Name: "eth2", Weight: 5, HasWeight: true}}},
+		Notify: &vrrp.NotifyConfig{Master: true_, Any: []*script.Command{true_}, SMTPAlert: true},
 	}
 	copy(in.AuthPass[:], "secret")
 	cfg := &vrrp.Config{Instances: []*vrrp.InstanceConfig{in}, Scripts: []*vrrp.ScriptConfig{{Name: "chk", Command: *true_, Weight: -10, Rise: 1, Fall: 1, Interval: time.Second}},

@@ -233,7 +233,7 @@ func (t *text) trackers(cfg *vrrp.Config, name string, weight int, refs func(*vr
 		}
 	}
 	for _, in := range cfg.Instances {
-		one(in.Name, &in.Track)
+		one(in.Name, in.Track.OrNone())
 	}
 	for _, g := range cfg.Groups {
 		for _, m := range g.Members {

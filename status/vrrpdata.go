@@ -108,10 +108,11 @@ func (t *text) instance(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	t.row("Read timeout", due)
 	t.row("Master down timer", usec(in.DownInterval))
 	t.place(in)
-	t.garp(&c.GARP)
+	garp := c.GARP.OrNone()
+	t.garp(garp)
 	t.row("Down timer adverts", c.DownTimerAdverts)
-	if c.GARP.ExtraIfInterval > 0 {
-		t.row("Gratuitous ARP for each secondary i/f", seconds(c.GARP.ExtraIfInterval))
+	if garp.ExtraIfInterval > 0 {
+		t.row("Gratuitous ARP for each secondary i/f", seconds(garp.ExtraIfInterval))
 	}
 	t.row("Send advert after receive lower priority advert", !c.LowerPrioNoAdvert)
 	t.row("Send advert after receive higher priority advert", c.HigherPrioSendAdvert)
@@ -163,11 +164,12 @@ func (t *text) instance(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 			t.item(Rule(&c.Rules[i]))
 		}
 	}
-	t.tracked(&c.Track, cfg)
-	t.row("Using smtp notification", yes(c.Notify.SMTPAlert, "yes", "no"))
-	t.row("Notify deleted", yes(c.Notify.NotifyDeleted, "Deleted", "Fault"))
-	t.notify(&c.Notify)
-	t.row("Notify priority changes", c.Notify.PriorityFifo || cfg.NotifyPriorityChanges)
+	t.tracked(c.Track.OrNone(), cfg)
+	tell := c.Notify.OrNone()
+	t.row("Using smtp notification", yes(tell.SMTPAlert, "yes", "no"))
+	t.row("Notify deleted", yes(tell.NotifyDeleted, "Deleted", "Fault"))
+	t.notify(tell)
+	t.row("Notify priority changes", tell.PriorityFifo || cfg.NotifyPriorityChanges)
 }
 
 // place says where the adverts go and come.

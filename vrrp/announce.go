@@ -139,7 +139,7 @@ func plural(a netip.Addr) string {
 
 // announce queues a burst for an instance.
 func (e *Engine) announce(in *instance, b machine.Burst) {
-	g := &in.cfg.GARP
+	g := in.cfg.GARP.OrNone()
 	n := g.Repeat
 	switch b {
 	case machine.Lower, machine.LowerSecond:

@@ -251,12 +251,11 @@ func (e *Engine) remove(in *instance, before map[string]*instance) {
 	if from != machine.Init {
 		e.act.drop(in.plan, from == machine.Master)
 		what := "FAULT"
-		if in.cfg.Notify.NotifyDeleted {
+		if in.cfg.Notify.OrNone().NotifyDeleted {
 			what = "DELETED"
 		}
-		n := in.cfg.Notify
 		e.act.notify(Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: what, State: Fault,
-			Priority: int(in.m.Priority()), Cause: "removed by a reload", Notify: &n})
+			Priority: int(in.m.Priority()), Cause: "removed by a reload", Notify: in.cfg.Notify})
 	}
 	for t := range in.timers {
 		e.sched.drop(&in.timers[t])

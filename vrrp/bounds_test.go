@@ -131,7 +131,7 @@ func TestScriptsThatMisbehaveCostOnlyTheirWeight(t *testing.T) {
 	}
 	cfg := &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}}
 	c := cfg.Instances[0]
-	c.Version, c.AdvertInt = 3, 100*time.Millisecond
+	c.Version, c.AdvertInt, c.Track = 3, 100*time.Millisecond, &TrackConfig{}
 	for i, path := range []string{
 		write("hangs", "trap '' TERM\nsleep "+mark),
 		write("floods", "yes | head -c 50000000\nexit 1"),

@@ -222,14 +222,13 @@ type InstanceConfig struct {
 	// Debug is debug, 0..4.
 	Debug int
 
-	GARP GARPConfig
-	VMAC *VMACConfig // use_vmac; nil without
-
-	Track TrackConfig
+	// GARP, Track and Notify may be shared by instances, and are not changed once an engine has them. OrNone reads a nil one.
+	GARP   *GARPConfig   // nil: nothing is announced
+	Track  *TrackConfig  // nil: nothing is tracked
+	Notify *NotifyConfig // nil: nobody is told
+	VMAC   *VMACConfig   // use_vmac; nil without
 	// Group is the name of the sync group, empty without.
-	Group  string
-	Notify NotifyConfig
-	// ConfigDebug and the like are not carried.
+	Group string
 }
 
 // Peer is one unicast peer.
@@ -248,9 +247,18 @@ type GARPConfig struct {
 	LowerPrioRepeat int           // default Repeat
 	GARPInterval    time.Duration // vrrp_garp_interval: pause between two on an interface
 	GNAInterval     time.Duration
-	ExtraIf         string
 	ExtraIfAll      bool
 	ExtraIfInterval time.Duration
+}
+
+// OrNone is g, or one that announces nothing if g is nil.
+func (g *GARPConfig) OrNone() *GARPConfig { return orZero(g) }
+
+func orZero[T any](p *T) *T {
+	if p == nil {
+		return new(T)
+	}
+	return p
 }
 
 // VMACConfig is use_vmac and use_ipvlan.
@@ -303,6 +311,14 @@ type TrackConfig struct {
 	Files     []TrackRef
 	Processes []TrackRef
 	BFD       []TrackRef
+}
+
+// OrNone is t, or one that tracks nothing if t is nil.
+func (t *TrackConfig) OrNone() *TrackConfig { return orZero(t) }
+
+// IsZero reports whether nothing is tracked.
+func (t *TrackConfig) IsZero() bool {
+	return len(t.Ifaces)+len(t.Scripts)+len(t.Files)+len(t.Processes)+len(t.BFD) == 0
 }
 
 // TrackRef is one tracked object.
@@ -370,6 +386,15 @@ type NotifyConfig struct {
 	SMTPAlert     bool
 	NotifyDeleted bool
 	PriorityFifo  bool
+}
+
+// OrNone is n, or one that tells nobody if n is nil.
+func (n *NotifyConfig) OrNone() *NotifyConfig { return orZero(n) }
+
+// IsZero reports whether nobody is told anything.
+func (n *NotifyConfig) IsZero() bool {
+	return n.Master == nil && n.Backup == nil && n.Fault == nil && n.Stop == nil && n.Deleted == nil && n.MasterRxLowerPri == nil &&
+		len(n.Any) == 0 && !n.SMTPAlert && !n.NotifyDeleted && !n.PriorityFifo
 }
 
 // BFDConfig is a bfd_instance as VRRP sees it: what its session means by default. Weight 0 means FAULT while it is not up.

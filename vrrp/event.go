@@ -41,7 +41,7 @@ type Event struct {
 	// Resumed marks the MASTER of an instance that goes on where a dead predecessor was: nothing changed for anybody outside, so
 	// no script should run.
 	Resumed bool
-	// Notify is the configuration of the object's notifications.
+	// Notify is the configuration of the object's notifications; nil: there are none.
 	Notify *NotifyConfig
 }
 
@@ -82,7 +82,7 @@ func (r *ring) all() []Transition {
 // notify queues the event of an instance's new state behind what has to be done before.
 func (e *Engine) notify(in *instance, a *machine.Action) {
 	ev := Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: a.State.String(), State: State(a.State),
-		Priority: int(in.m.Priority()), Cause: e.cause(in, a), Resumed: a.Why == machine.Resuming, Notify: &in.cfg.Notify}
+		Priority: int(in.m.Priority()), Cause: e.cause(in, a), Resumed: a.Why == machine.Resuming, Notify: in.cfg.Notify}
 	if a.State == machine.Init {
 		ev.What, ev.Cause = "STOP", "stop"
 	}

@@ -15,7 +15,7 @@ func TestAGroupOfInterfacesSharesItsPauseBetweenAnnouncements(t *testing.T) {
 		make := func(name string, vrid uint8, vips ...string) *InstanceConfig {
 			c := testInstance(name, vrid, 100, vips...)
 			c.Version, c.AdvertInt = 3, 10*time.Second
-			c.GARP = GARPConfig{Repeat: 2, GARPInterval: time.Hour} // the group's interval beats the instance's
+			c.GARP = &GARPConfig{Repeat: 2, GARPInterval: time.Hour} // the group's interval beats the instance's
 			return c
 		}
 		cfg := &Config{Instances: []*InstanceConfig{make("a", 51, "10.9.0.100/24"), make("b", 52, "10.9.0.101/24")},
@@ -40,7 +40,7 @@ func TestAddressesElsewhereAreAnnouncedAgainAndAgain(t *testing.T) {
 	l.plug(1, "eth1", "10.9.1.1/24")
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	c.VIPs = append(c.VIPs, vip.Address{Prefix: netip.MustParsePrefix("10.9.1.100/24"), Dev: "eth1", UseVMAC: true}, vip.Address{Prefix: netip.MustParsePrefix("10.9.1.101/24"), Dev: "eth1"})
-	c.GARP = GARPConfig{Repeat: 1, ExtraIfInterval: 300 * time.Millisecond}
+	c.GARP = &GARPConfig{Repeat: 1, ExtraIfInterval: 300 * time.Millisecond}
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
 	said := func(text string) int { return strings.Count(a.log.all(), text) }
 	l.eventually("the address with a virtual MAC elsewhere is announced again", 10*time.Second, func() bool { return said("Sending gratuitous ARP on vrrp.51 for 10.9.1.100") > 3 })
@@ -49,8 +49,8 @@ func TestAddressesElsewhereAreAnnouncedAgainAndAgain(t *testing.T) {
 			t.Errorf("%d times: %s", n, text)
 		}
 	}
-	all := *c
-	all.GARP.ExtraIfAll = true
+	all, g := *c, *c.GARP
+	all.GARP, g.ExtraIfAll = &g, true
 	if err := a.e.Reload(t.Context(), &Config{Instances: []*InstanceConfig{&all}}); err != nil {
 		t.Fatal(err)
 	}

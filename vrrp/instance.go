@@ -106,6 +106,7 @@ func (in *instance) priority() uint8 {
 
 // machineConfig is what the decisions need.
 func machineConfig(c *InstanceConfig, src netip.Addr) machine.Config {
+	g := c.GARP.OrNone()
 	return machine.Config{
 		Version: c.Version, Priority: c.Priority, Interval: c.AdvertInt, DownAdverts: c.DownTimerAdverts,
 		StartMaster: c.StartMaster && c.Priority == 255,
@@ -117,11 +118,11 @@ func machineConfig(c *InstanceConfig, src netip.Addr) machine.Config {
 		TimerExpiredBackup:   c.TimerExpiredBackup,
 		TimerExpiredPrio:     c.TimerExpiredPrio,
 		Addr:                 src,
-		AnnounceDelay:        c.GARP.Delay,
-		LowerDelay:           c.GARP.LowerPrioDelay,
-		NoLower:              c.Strict || c.GARP.LowerPrioRepeat == 0,
-		Refresh:              c.GARP.Refresh,
-		Extra:                c.GARP.ExtraIfInterval,
+		AnnounceDelay:        g.Delay,
+		LowerDelay:           g.LowerPrioDelay,
+		NoLower:              c.Strict || g.LowerPrioRepeat == 0,
+		Refresh:              g.Refresh,
+		Extra:                g.ExtraIfInterval,
 	}
 }
 

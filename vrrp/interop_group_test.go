@@ -60,7 +60,7 @@ func TestInteropAMemberThatFailsTakesItsGroupToTheReference(t *testing.T) {
 	l.keepalived(2, twin(100))
 	l.eventually("the reference's group leads while it is alone", 6*time.Second, l.both(2, true))
 	cfg := ourTwin(150)
-	cfg.Instances[1].Track.Ifaces = []TrackRef{{Name: "eth9", HasWeight: true}}
+	cfg.Instances[1].Track = &TrackConfig{Ifaces: []TrackRef{{Name: "eth9", HasWeight: true}}}
 	a := l.start(1, cfg, Options{})
 	l.eventually("our better group takes over", 8*time.Second, func() bool { return l.both(1, true)() && l.both(2, false)() })
 	l.run("ip -n %s link set eth8 down", l.ns(1))

@@ -372,7 +372,7 @@ func (n *node) state(name string) State {
 func testInstance(name string, vrid, prio uint8, vips ...string) *InstanceConfig {
 	c := &InstanceConfig{Name: name, Iface: "eth0", VRID: vrid, Version: 2, Priority: prio, AdvertInt: time.Second,
 		DownTimerAdverts: 3, Accept: true,
-		GARP: GARPConfig{Delay: 5 * time.Second, Repeat: 5, RefreshRepeat: 1, LowerPrioDelay: 5 * time.Second, LowerPrioRepeat: 5}}
+		GARP: &GARPConfig{Delay: 5 * time.Second, Repeat: 5, RefreshRepeat: 1, LowerPrioDelay: 5 * time.Second, LowerPrioRepeat: 5}}
 	for _, v := range vips {
 		p := netip.MustParsePrefix(v)
 		c.VIPs = append(c.VIPs, vip.Address{Prefix: p, NoDAD: p.Addr().Is6()})

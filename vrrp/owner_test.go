@@ -340,7 +340,7 @@ func TestAResumedMasterNeverDropsItsAddress(t *testing.T) {
 func TestTrackedScriptsGateTheStartAndChangeThePriority(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
-		c.Track.Scripts = []TrackRef{{Name: "must"}, {Name: "nice", Weight: -20, HasWeight: true}}
+		c.Track = &TrackConfig{Scripts: []TrackRef{{Name: "must"}, {Name: "nice", Weight: -20, HasWeight: true}}}
 		e, d := fakeEngine(t, &Config{Instances: []*InstanceConfig{c}, NotifyPriorityChanges: true}, Options{})
 		must, nice := objectKey{trackScript, "must"}, objectKey{trackScript, "nice"}
 		e.objects = map[objectKey]*object{must: {}, nice: {}}

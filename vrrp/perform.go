@@ -92,7 +92,7 @@ func (e *Engine) handOver() (left bool) {
 				continue
 			}
 			e.act.notify(Event{Time: time.Now(), Kind: InstanceEvent, Name: in.cfg.Name, What: "MASTER_RX_LOWER_PRI", State: Master,
-				Priority: int(in.m.Priority()), Cause: fmt.Sprintf("advert with priority %d from %s", a.Prio, a.Src), Notify: &in.cfg.Notify})
+				Priority: int(in.m.Priority()), Cause: fmt.Sprintf("advert with priority %d from %s", a.Prio, a.Src), Notify: in.cfg.Notify})
 		case machine.Say:
 			e.remark(in, a)
 		}

@@ -68,7 +68,7 @@ func (in *instance) elsewhere(i *iface) bool {
 	switch {
 	case i == in.ifc, i == in.vmac && !in.cfg.VMAC.XmitBase:
 		return false
-	case i == in.vmac, in.cfg.GARP.ExtraIfAll:
+	case i == in.vmac, in.cfg.GARP.OrNone().ExtraIfAll:
 		return true
 	}
 	for _, v := range in.addrVMACs {
@@ -98,10 +98,11 @@ func (e *Engine) lane(in *instance, i *iface, a *vip.Address) (int, time.Duratio
 			return -n - 1, g.GARPInterval
 		}
 	}
+	g := in.cfg.GARP.OrNone()
 	if v6 {
-		return index, in.cfg.GARP.GNAInterval
+		return index, g.GNAInterval
 	}
-	return index, in.cfg.GARP.GARPInterval
+	return index, g.GARPInterval
 }
 
 // ifaceOf is the interface that an address belongs on; nil if that is not there.

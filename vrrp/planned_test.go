@@ -35,7 +35,7 @@ func randomConfig(r *rand.Rand) *Config {
 			in.Excluded = append(in.Excluded, vip.Address{Prefix: netip.MustParsePrefix(fmt.Sprintf("10.%d.1.1/32", 20+i))})
 		}
 		if r.IntN(4) == 0 {
-			in.Track.Scripts = []TrackRef{{Name: "chk", Weight: r.IntN(3) - 1, HasWeight: true}}
+			in.Track = &TrackConfig{Scripts: []TrackRef{{Name: "chk", Weight: r.IntN(3) - 1, HasWeight: true}}}
 		}
 		c.Instances = append(c.Instances, in)
 	}

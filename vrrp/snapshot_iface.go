@@ -115,7 +115,7 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 	users := map[string][]IfaceUser{}
 	pauses := map[string]*GARPConfig{}
 	for _, in := range e.instances {
-		if g := &in.cfg.GARP; g.GARPInterval > 0 || g.GNAInterval > 0 {
+		if g := in.cfg.GARP.OrNone(); g.GARPInterval > 0 || g.GNAInterval > 0 {
 			pauses[in.cfg.Iface] = g
 		}
 		seen := map[string]bool{}

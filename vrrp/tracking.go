@@ -74,7 +74,9 @@ func (e *Engine) dependencies(in *instance) []dependency {
 			}
 		}
 	}
-	add(&in.cfg.Track, false, true)
+	if t := in.cfg.Track; t != nil {
+		add(t, false, true)
+	}
 	if in.group != nil {
 		add(&in.group.cfg.Track, true, in.group.cfg.TrackingWeight)
 	}
@@ -142,7 +144,7 @@ func (e *Engine) reprioritise(in *instance) {
 	switch in.m.State() {
 	case machine.Master, machine.Backup:
 		e.act.notify(Event{Kind: InstanceEvent, Name: in.cfg.Name, What: in.m.State().String() + "_PRIORITY", State: State(in.m.State()),
-			Priority: int(p), Cause: "tracking", Notify: &in.cfg.Notify})
+			Priority: int(p), Cause: "tracking", Notify: in.cfg.Notify})
 	}
 }
 
@@ -261,7 +263,7 @@ func usedScripts(cfg *Config) map[string]bool {
 		}
 	}
 	for _, in := range cfg.Instances {
-		add(&in.Track)
+		add(in.Track.OrNone())
 	}
 	for _, g := range cfg.Groups {
 		add(&g.Track)
@@ -273,7 +275,7 @@ func usedScripts(cfg *Config) map[string]bool {
 func trackedIfaces(cfg *Config) []string {
 	var out []string
 	for _, in := range cfg.Instances {
-		for _, r := range in.Track.Ifaces {
+		for _, r := range in.Track.OrNone().Ifaces {
 			out = append(out, r.Name)
 		}
 	}

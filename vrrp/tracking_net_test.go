@@ -25,7 +25,7 @@ func TestTrackedInterfacesChangeThePriorityOrMeanFault(t *testing.T) {
 	l.plug(1, "eth1", "")
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	c.Version, c.AdvertInt = 3, 100*time.Millisecond
-	c.Track.Ifaces = []TrackRef{{Name: "eth1", Weight: -20, HasWeight: true}}
+	c.Track = &TrackConfig{Ifaces: []TrackRef{{Name: "eth1", Weight: -20, HasWeight: true}}}
 	a := l.start(1, &Config{DynamicInterfaces: true, Instances: []*InstanceConfig{c}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
 	link := func(up bool) {
@@ -69,7 +69,7 @@ func TestTrackedInterfacesChangeThePriorityOrMeanFault(t *testing.T) {
 func (n *node) with(r TrackRef) *InstanceConfig {
 	d := *n.snapshot().Instances[0].Config
 	r.Name = "eth1"
-	d.Track.Ifaces = []TrackRef{r}
+	d.Track = &TrackConfig{Ifaces: []TrackRef{r}}
 	return &d
 }
 
@@ -84,7 +84,7 @@ func TestTrackedFilesChangeThePriorityOrMeanFault(t *testing.T) {
 		}
 	}
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
-	c.Track.Files = []TrackRef{{Name: "f"}}
+	c.Track = &TrackConfig{Files: []TrackRef{{Name: "f"}}}
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, Files: []*FileConfig{{Name: "f", Path: path, Weight: 2, InitValue: 5, HasInit: true}}}, Options{})
 	a.weighed("the initial value, which is written into the file", 110)
 	l.eventually("the file is there", 4*time.Second, func() bool { b, err := os.ReadFile(path); return err == nil && string(b) == "5\n" })
