@@ -153,10 +153,10 @@ func TestDNSCheck(t *testing.T) {
 		"a long good answer":          {flip(func(b []byte) []byte { b[2] |= 0x80; return append(b, make([]byte, 4000)...) }), "good"},
 		"NXDOMAIN":                    {flip(func(b []byte) []byte { b[2] |= 0x80; b[3] |= 3; return b }), "DNS answer has code 3 (NXDOMAIN)"},
 		"an unheard-of code":          {flip(func(b []byte) []byte { b[2] |= 0x80; b[3] |= 15; return b }), "DNS answer has code 15"},
-		"an answer to something else": {flip(func(b []byte) []byte { b[2] |= 0x80; b[0]++; return b }), "DNS answer to another question"},
-		"the question back":           {flip(func(b []byte) []byte { return b }), "DNS answer is a question"},
-		"garbage":                     {flip(func([]byte) []byte { return []byte("garbage") }), "DNS answer of 7 bytes"},
-		"an empty datagram":           {flip(func([]byte) []byte { return []byte{} }), "DNS answer of 0 bytes"},
+		"an answer to something else": {flip(func(b []byte) []byte { b[2] |= 0x80; b[0]++; return b }), "timeout after 300ms, though there was a DNS answer to another question"},
+		"the question back":           {flip(func(b []byte) []byte { return b }), "timeout after 300ms, though there was a DNS message that is a question"},
+		"garbage":                     {flip(func([]byte) []byte { return []byte("garbage") }), "timeout after 300ms, though there was a DNS answer of 7 bytes"},
+		"an empty datagram":           {flip(func([]byte) []byte { return []byte{} }), "timeout after 300ms, though there was a DNS answer of 0 bytes"},
 		"silence":                     {func([]byte) []byte { return nil }, "waiting for an answer: timeout after 300ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,6 +164,33 @@ func TestDNSCheck(t *testing.T) {
 		})
 	}
 	verdict(t, check(t, &Config{Type: TypeDNS, Connect: Connect{Addr: closedUDP(t)}}), "connection refused")
+}
+
+// What answers another question, or nothing at all, is passed over: the answer may come behind it.
+func TestDNSCheckWaitsForItsAnswer(t *testing.T) {
+	leakCheck(t)
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 512)
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		good := append([]byte{}, buf[:n]...)
+		good[2] |= 0x80
+		other := append([]byte{}, good...)
+		other[0]++
+		for _, b := range [][]byte{{}, []byte("short"), buf[:n], other, good} {
+			_, _ = c.WriteTo(b, from)
+		}
+	}()
+	t.Cleanup(func() { c.Close(); <-done })
+	verdict(t, check(t, &Config{Type: TypeDNS, Connect: Connect{Addr: netip.MustParseAddrPort(c.LocalAddr().String())}}), "good")
 }
 
 // TestDNSQuestion lets another implementation read what we ask.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,19 +76,48 @@ func (p *dnsProber) probe(a *attempt, _ int) outcome {
 		r.step(true, "ask "+p.t.cfg.Addr.String()+" for "+dnsAsked(q), "sent"+c.from())
 		r.now("wait for an answer")
 	}
-	n, err := c.receive(buf[:])
-	if err != nil {
-		return fail("waiting for an answer: ", err, &p.t.cfg)
+	if p.t.cfg.Timeout > 0 {
+		c.limit = time.Now().Add(p.t.cfg.Timeout)
 	}
-	err = dnsAnswer(buf[:n], id)
-	if r := a.steps; r != nil {
-		r.judged("answer", dnsSaw(buf[:n]), err)
+	var passed error // why the last datagram was not taken for the answer
+	for {
+		n, err := c.receive(buf[:])
+		if err == errTooSlow {
+			err = os.ErrDeadlineExceeded
+		}
+		if err != nil {
+			out := fail("waiting for an answer: ", err, &p.t.cfg)
+			if passed != nil {
+				out.reason += ", though there was a " + passed.Error()
+			}
+			return out
+		}
+		err = dnsAnswer(buf[:n], id)
+		if errors.Is(err, errNotAnswer) { // as the reference, which waits on: the answer may come yet
+			passed = err
+			if r := a.steps; r != nil {
+				r.step(true, "pass over", dnsSaw(buf[:n])+": "+err.Error())
+				r.now("wait for an answer")
+			}
+			continue
+		}
+		if r := a.steps; r != nil {
+			r.judged("answer", dnsSaw(buf[:n]), err)
+		}
+		if err != nil {
+			return outcome{reason: err.Error()}
+		}
+		return outcome{ok: true}
 	}
-	if err != nil {
-		return outcome{reason: err.Error()}
-	}
-	return outcome{ok: true}
 }
+
+// errNotAnswer is what a datagram gives that does not answer the question.
+var errNotAnswer = errors.New("no answer")
+
+type notAnswer string
+
+func (e notAnswer) Error() string   { return string(e) }
+func (e notAnswer) Is(t error) bool { return t == errNotAnswer }
 
 var rcodes = [...]string{"", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
 
@@ -94,11 +125,11 @@ var rcodes = [...]string{"", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUS
 func dnsAnswer(b []byte, id uint16) error {
 	switch {
 	case len(b) < 12:
-		return fmt.Errorf("DNS answer of %d bytes is shorter than a header", len(b))
+		return notAnswer(fmt.Sprintf("DNS answer of %d bytes, shorter than a header", len(b)))
 	case binary.BigEndian.Uint16(b) != id:
-		return errors.New("DNS answer to another question")
+		return notAnswer("DNS answer to another question")
 	case b[2]&0x80 == 0:
-		return errors.New("DNS answer is a question")
+		return notAnswer("DNS message that is a question")
 	}
 	switch code := b[3] & 0x0f; {
 	case code == 0:

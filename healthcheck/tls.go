@@ -46,6 +46,8 @@ func newTLSClient(h *HTTPConfig) (*tlsClient, error) {
 		// A check carries nothing that must stay secret for decades: no post-quantum exchange, which costs more than all the rest.
 		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 		ClientSessionCache: &c.sessions,
+		// A server may ask for a certificate once it knows the page; the time limit of the exchange bounds it.
+		Renegotiation: tls.RenegotiateFreelyAsClient,
 	}
 	s := h.SSL
 	if s == nil {
@@ -61,14 +63,15 @@ func newTLSClient(h *HTTPConfig) (*tlsClient, error) {
 	return c, nil
 }
 
-// cipherSuites are Go's own and the plain RSA key exchange, which old backends may know only.
+// cipherSuites are Go's own, and what OpenSSL offers besides and old backends may know only: the plain RSA key exchange, CBC with SHA-256.
 func cipherSuites() []uint16 {
 	ids := []uint16{}
 	for _, s := range tls.CipherSuites() {
 		ids = append(ids, s.ID)
 	}
 	return append(ids, tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256)
 }
 
 // load reads the files of an SSL block: all that are named must be good. The certificate is nil if there is none to show, or no key for
