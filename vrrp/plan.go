@@ -51,7 +51,7 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		links = e.linkNames()
 	}
 	for _, r := range in.cfg.Routes {
-		if r.Dev == "" && len(r.NextHops) == 0 && !r.Refuses() && in.cfg.Iface != "" {
+		if !r.FindsWay() {
 			r.Dev = in.cfg.Iface
 		}
 		p.add = append(p.add, vip.Change{Add: true, Route: &r, Links: links})

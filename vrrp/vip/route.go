@@ -22,7 +22,7 @@ type Route struct {
 	Src netip.Addr
 	// Via is the gateway; it may be of the other family (RTA_VIA). Invalid without, and with NextHops.
 	Via    netip.Addr
-	Dev    string // empty: the instance's interface for virtual routes
+	Dev    string // empty: what leads to the gateway; see FindsWay
 	OnLink bool
 	// Table is the routing table, 254 (main) unless said. VRF names an interface whose table it is.
 	Table    uint32
@@ -58,6 +58,12 @@ type Route struct {
 // Refuses reports whether the route is of a kind that leads nowhere: the kernel takes no interface for those.
 func (r *Route) Refuses() bool {
 	return r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_PROHIBIT || r.Type == unix.RTN_THROW
+}
+
+// FindsWay reports whether the kernel knows the interface: it is given, or the gateway's network tells, which may be one that comes with an
+// address of the same instance. Other routes want an interface, and virtual ones get the instance's.
+func (r *Route) FindsWay() bool {
+	return r.Dev != "" || len(r.NextHops) > 0 || r.Refuses() || r.Via.IsValid() && !r.Via.IsLinkLocalUnicast()
 }
 
 // RouteMetrics are the RTAX_* values of a route; zero: not set. Lock is a bit mask over the RTAX numbers.
