@@ -156,6 +156,27 @@ func (e *Engine) announce(in *instance, b machine.Burst) {
 	e.act.put(job{plan: in.plan, rounds: n, term: in.plan.term.Load(), burst: b})
 }
 
+// announceSelf announces the address that a unicast instance sends from, as it begins to listen after a while in which it may have been
+// out of its master's ARP cache: until the master has found it again no advert arrives, and that may take longer than the down timer.
+func (e *Engine) announceSelf(in *instance) {
+	i := in.ifc
+	if !in.cfg.unicast() || i == nil || !in.src.IsValid() || e.now() < e.delayed || e.rehearsing {
+		return
+	}
+	frame, err := frameFor(i.mac, in.src, in.src.Is6() && forwards(i.name))
+	if err != nil || frame == nil {
+		return
+	}
+	name, index, src := in.cfg.Name, i.index, in.src
+	e.act.put(job{do: func(a *actuator) {
+		a.log.Debug(name + ": sending " + single(src) + " for " + src.String())
+		if err := a.kernel.Send(frame, index); err != nil {
+			a.log.Error(fmt.Sprintf("announcement of %s failed", src), "err", err, "instance", name)
+		}
+		a.flush()
+	}})
+}
+
 // frameFor builds the announcement of an address.
 func frameFor(mac net.HardwareAddr, ip netip.Addr, router bool) ([]byte, error) {
 	if len(mac) != 6 {

@@ -59,3 +59,46 @@ func TestAddressesElsewhereAreAnnouncedAgainAndAgain(t *testing.T) {
 		t.Errorf("the own interface %d times", n)
 	}
 }
+
+// The master of a router that was cut off has lost its address from the ARP cache, and would have to ask before it can send an advert.
+func TestAUnicastRouterThatComesBackAnnouncesTheAddressItListensAt(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	for _, v6 := range []bool{false, true} {
+		c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
+		self, from := "10.9.0.1", netip.MustParseAddr("10.9.0.1")
+		peer := netip.MustParseAddr("10.9.0.77")
+		if v6 {
+			self, from, peer = "fe80::77", netip.MustParseAddr("fe80::77"), netip.MustParseAddr("fe80::78")
+			c.IPv6, c.Version = true, 3
+			c.VIPs = []vip.Address{{Prefix: netip.MustParsePrefix("fe80::100/64")}}
+			l.in(1, "ip addr add fe80::77/64 dev eth0 nodad")
+		}
+		c.Src, c.Peers = from, []Peer{{Addr: peer}}
+		c.Track.Ifaces = []TrackRef{{Name: "eth1"}}
+		if !v6 {
+			l.plug(1, "eth1", "")
+		}
+		n := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
+		l.eventually("it has begun", 4*time.Second, func() bool { return n.state("VI_1") == Backup })
+		line := map[bool]string{false: "gratuitous ARP for ", true: "unsolicited Neighbour Advert for "}[v6] + self
+		if strings.Contains(n.log.all(), "VI_1: sending "+line) {
+			t.Error("announced at the start, when nobody has known it before")
+		}
+		l.run("ip link set %sn down", l.port(1))
+		l.eventually("fault", 4*time.Second, func() bool { return n.state("VI_1") == Fault })
+		capture := l.capture(1)
+		l.run("ip link set %sn up", l.port(1))
+		l.eventually("it is back", 4*time.Second, func() bool { return n.state("VI_1") == Backup })
+		l.eventually("the announcement", 4*time.Second, func() bool { return strings.Contains(n.log.all(), "VI_1: sending "+line) })
+		filter := "arp.isgratuitous && arp.src.proto_ipv4 == 10.9.0.1"
+		if v6 {
+			filter = "icmpv6.nd.na.target_address == fe80::77"
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := l.tshark(capture(), filter, "frame.number"); len(got) != 1 {
+			t.Errorf("IPv6 %v: %d frames that match %s", v6, len(got), filter)
+		}
+		n.stop()
+	}
+}

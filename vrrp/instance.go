@@ -28,6 +28,7 @@ type instance struct {
 	src       netip.Addr
 	joined    netip.Addr // the group that the socket is in
 	holds     bool       // settings of the kernel
+	waited    bool       // for the first result of what it tracks, before it started
 	timers    [machine.Timers]timer
 	stats     Stats
 

@@ -160,6 +160,9 @@ func (e *Engine) enter(in *instance, a *machine.Action) {
 	e.say(in, text, slog.String("state", a.State.String()), slog.String("from", a.From.String()),
 		slog.Int("prio", int(in.m.Priority())), slog.String("cause", cause))
 	in.plan.term.Add(1)
+	if a.State == machine.Backup && (a.From == machine.Fault || a.Why == machine.Starting && in.waited) {
+		e.announceSelf(in)
+	}
 	if a.State == machine.Backup && in.sock != nil && in.src.IsValid() && !e.rehearsing {
 		in.encode(in.m.Priority()) // so that the first advert only has to be sent
 	}

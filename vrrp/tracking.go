@@ -172,7 +172,11 @@ func (e *Engine) tryStart(list ...*instance) {
 		if in.group != nil {
 			members = in.group.members
 		}
-		if ready[in] || slices.ContainsFunc(members, e.waits) {
+		if ready[in] {
+			continue
+		}
+		if slices.ContainsFunc(members, e.waits) {
+			in.waited = true
 			continue
 		}
 		for _, m := range members {
