@@ -105,17 +105,19 @@ func (e *Engine) lane(in *instance, i *iface, a *vip.Address) (int, time.Duratio
 	return index, g.GARPInterval
 }
 
-// ifaceOf is the interface that an address belongs on; nil if that is not there.
+// ifaceOf is the interface that an address belongs on; nil if that is not there. One that names the instance's interface is as one that
+// names none; the virtual MAC address is for addresses of the instance's family, as each family has another prefix of them.
 func (e *Engine) ifaceOf(in *instance, a *vip.Address) *iface {
-	if at, ok := in.cfg.addrVMAC(a); ok {
+	c := in.cfg
+	if at, ok := c.addrVMAC(a); ok {
 		return in.addrVMACs[at]
 	}
 	switch {
-	case a.Dev != "" && (a.Dev != in.cfg.Iface || !a.UseVMAC):
+	case a.Dev != "" && a.Dev != c.Iface:
 		return byName(e.ifaces, a.Dev)
-	case in.cfg.ownVMAC():
+	case c.ownVMAC() && c.VMAC.IPVlan && a.Dev == "", c.ownVMAC() && !c.VMAC.IPVlan && a.Prefix.Addr().Is6() == c.IPv6:
 		return in.vmac
-	case in.cfg.Iface == "":
+	case c.Iface == "":
 		return byName(e.ifaces, e.cfg.DefaultIface)
 	}
 	return in.ifc
