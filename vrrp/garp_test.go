@@ -75,7 +75,7 @@ func TestAUnicastRouterThatComesBackAnnouncesTheAddressItListensAt(t *testing.T)
 			l.in(1, "ip addr add fe80::77/64 dev eth0 nodad")
 		}
 		c.Src, c.Peers = from, []Peer{{Addr: peer}}
-		c.Track.Ifaces = []TrackRef{{Name: "eth1"}}
+		c.Track = &TrackConfig{Ifaces: []TrackRef{{Name: "eth1"}}}
 		if !v6 {
 			l.plug(1, "eth1", "")
 		}
