@@ -222,11 +222,11 @@ func (h *hasher) tap() func(string, []byte) {
 			h.ruler("HTML Buffer")
 		}
 		h.dump(b)
-		fmt.Fprintln(h.out)
 	}
 }
 
 func (h *hasher) verdict(page *healthcheck.Page) {
+	fmt.Fprintln(h.out)
 	h.ruler("HTML hash resulting")
 	sum := make([]byte, 0, 16)
 	for i := 0; i+2 <= len(page.Digest); i += 2 {

@@ -32,6 +32,9 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/missing" {
 		w.WriteHeader(404)
 	}
+	if r.URL.Path == "/empty" {
+		return
+	}
 	fmt.Fprintf(w, "hello %s %s %s %s\n", r.Host, r.Proto, r.Header["Connection"], strings.Repeat("x", 40))
 }
 
@@ -44,7 +47,7 @@ func TestGenhashPrintsWhatTheReferencePrints(t *testing.T) {
 	host, port := webServer(t, hello)
 	web := "-s " + host + " -p " + port
 	for _, args := range []string{
-		web + " -u /", web + " -u / -v", web + " -u /missing", web + " -u /missing -v", web + " -u / -V www.example.org",
+		web + " -u /", web + " -u / -v", web + " -u /missing", web + " -u /missing -v", web + " -u /empty -v", web + " -u / -V www.example.org",
 		web + " -u / -P 1.0c -v", web + " -u / -P 1.1 -v", web + " --url=/ --protocol=1.1", "-p" + port + " -s" + host + " -u/", web + " -vu /",
 		web + " -u / -t 5 -I -V x", "-s 127.0.0.1 -p 1 -u /", "-S " + web + " -u / -t 2",
 		"", "-h", web, web + " -u", web + " -u / extra", "--bogus", "-s localhost -p 1 -u /", "-s 127.0.0.1 -p 70000 -u /",
