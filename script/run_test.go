@@ -378,3 +378,26 @@ func TestAScriptIsCalledByItsFolderNotByLinksToIt(t *testing.T) {
 		t.Errorf("a program sees %q, want %q", got, want)
 	}
 }
+
+// A user who makes a namespace of users is root there, but must not change groups: scripts of root run all the same.
+func TestScriptsRunWhereGroupsAreFixed(t *testing.T) {
+	if os.Getenv("RELEVE_USERNS") == "" {
+		c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		c.Env = append(os.Environ(), "RELEVE_USERNS=1")
+		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, Pdeathsig: syscall.SIGKILL,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}}
+		out, err := c.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Skip("no user namespace: ", err)
+		}
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	e, err := NewRunner(Settings{User: "0"}).Run(t.Context(), Command{Args: []string{"/bin/sh", "-c", "exit 7"}, Timeout: 10 * time.Second})
+	if err != nil || e.Code != 7 {
+		t.Errorf("%v, %v", e, err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -75,6 +76,13 @@ func start(path string, argv []string, a Account, files [3]uintptr) (*process, e
 	return p, err
 }
 
+// groupsFixed tells that nobody here may change supplementary groups: the root of a user namespace that an unprivileged user has made
+// (user_namespaces(7)).
+var groupsFixed = sync.OnceValue(func() bool {
+	b, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(b)) == "deny"
+})
+
 func fork(path string, argv []string, a Account, files [3]uintptr) (*process, error) {
 	fd := -1
 	attr := &syscall.ProcAttr{
@@ -83,7 +91,7 @@ func fork(path string, argv []string, a Account, files [3]uintptr) (*process, er
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM, PidFD: &fd},
 	}
 	if os.Geteuid() == 0 || !a.Own {
-		attr.Sys.Credential = &syscall.Credential{Uid: a.UID, Gid: a.GID, Groups: a.Groups}
+		attr.Sys.Credential = &syscall.Credential{Uid: a.UID, Gid: a.GID, Groups: a.Groups, NoSetGroups: a.Own && groupsFixed()}
 	}
 	pid, _, err := syscall.StartProcess(path, argv, attr)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -143,6 +144,9 @@ func Run(ctx context.Context, sc *Scenario, o Options) (err error) {
 		s.tell("  %s", g)
 	}
 	s.tell("  data plane: %s", s.plane)
+	if lab.User() != 0 && slices.ContainsFunc(sc.Configs, func(c *Config) bool { return secure().MatchString(c.Text) }) {
+		s.tell("  enable_script_security is left out: it needs the real root")
+	}
 	for i, st := range sc.Steps {
 		enter("step %d, %s (another terminal: releve lab shell %s HOST)", i+1, st.Title, cmp.Or(o.Name, sc.Name))
 		if err = ctx.Err(); err == nil {
@@ -386,9 +390,20 @@ func (s *Stage) planes() error {
 	return nil
 }
 
+// secure is a line that turns script security on.
+var secure = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^(\s*)enable_script_security[ \t]*$`) })
+
+// insecure leaves script security out: where an ordinary user plays root, the folders of the real one belong to nobody, and no path is safe.
+func insecure(conf string) string {
+	return secure().ReplaceAllString(conf, "${1}# enable_script_security needs the real root")
+}
+
 // write makes a file on a host; {releve} in its text is the path of this program.
 func (s *Stage) write(m *machine, path, text string, mode fs.FileMode) error {
 	text = strings.ReplaceAll(text, "{releve}", s.o.Binary)
+	if path == confPath && lab.User() != 0 {
+		text = insecure(text)
+	}
 	return m.Do(func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
