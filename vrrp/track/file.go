@@ -48,16 +48,17 @@ func ReadFile(path string) (int, error) {
 	return min(max(n, -1<<20), 1<<20), nil
 }
 
-// Run reports the number in the file at once and whenever it changes, until ctx is done. Writing in place and renaming over the
-// file are both seen; a file that is gone or without a number is reported as 0 with the error.
+// Run reports the number in the file at once and whenever it changes, until ctx is done. Writing in place counts when the writer closes the
+// file, since it is empty for a moment before; renaming over it is seen, too. A file that is gone or without a number is reported as 0
+// with the error.
 func (f File) Run(ctx context.Context, report func(int, error)) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		f.poll(ctx, report)
 		return
 	}
-	// The folder is watched, not the file: a rename puts another inode in its place.
-	const events = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_CREATE
+	// The folder is watched, not the file: a rename puts another inode in its place. Links are only created.
+	const events = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_CREATE
 	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(f.Path), events); err != nil {
 		unix.Close(fd)
 		f.poll(ctx, report)
