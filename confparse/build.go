@@ -33,7 +33,11 @@ func Check(s *Source, o CheckOptions) (*Config, Diagnostics) {
 	p.buildLVS(cfg)
 	for _, b := range p.raw.bfds {
 		c := b.c
-		cfg.BFD = append(cfg.BFD, &c)
+		if b.mute {
+			cfg.MuteBFD = append(cfg.MuteBFD, &c)
+		} else {
+			cfg.BFD = append(cfg.BFD, &c)
+		}
 		if c.TellVRRP {
 			cfg.VRRP.BFD = append(cfg.VRRP.BFD, &vrrp.BFDConfig{Name: c.Name, Weight: c.Weight, Reverse: c.Reverse})
 		}

@@ -281,7 +281,7 @@ func (p *interp) peers(vi *rawInstance) {
 		c.Peers = append(c.Peers, o.Peer)
 	}
 	c.Unicast = len(c.Peers) > 0
-	if (vi.srcUnicast || vi.unicast.set() || vi.unicastWord.IsValid()) && len(vi.peers) == 0 {
+	if vi.wantsUnicast() && len(vi.peers) == 0 {
 		at := vi.unicastWord
 		if vi.srcUnicast {
 			at = vi.src.pos
@@ -292,6 +292,11 @@ func (p *interp) peers(vi *rawInstance) {
 		p.warn(at, "unicast-without-peers", "%s: unicast without unicast_peer: adverts go by multicast unless unicast_fault_no_peer is written", vi.name)
 		c.Unicast = c.UnicastFaultNoPeer
 	}
+}
+
+// wantsUnicast reports whether a keyword of unicast stands in the instance, with or without peers.
+func (vi *rawInstance) wantsUnicast() bool {
+	return vi.srcUnicast || vi.unicast.set() || vi.unicastWord.IsValid()
 }
 
 func (p *interp) preemption(vi *rawInstance) {
@@ -448,8 +453,8 @@ func (p *interp) vmacOf(vi *rawInstance) {
 		p.bad(vi.vmacPos, "vmac", "%s: promote_secondaries is always on for virtual MACs: ignored", vi.name)
 	}
 	c.VMAC.XmitBase, c.VMAC.AddrVMAC = vi.xmitBase.or(false), vi.addrVMAC.or(false)
-	if len(c.Peers) > 0 && vi.vmac != nil && !vi.vmac.IPVlan && !c.VMAC.XmitBase {
-		p.bad(vi.vmacPos, "vmac", "%s: use_vmac with unicast_peer needs vmac_xmit_base: set", vi.name)
+	if (vi.wantsUnicast() || c.UnicastFaultNoPeer) && vi.vmac != nil && !vi.vmac.IPVlan && !c.VMAC.XmitBase { // as the reference, which may still send to the group then
+		p.bad(vi.vmacPos, "vmac", "%s: unicast with use_vmac needs vmac_xmit_base: set", vi.name)
 		c.VMAC.XmitBase = true
 	}
 	if c.Strict && c.VMAC.XmitBase {

@@ -16,6 +16,9 @@ type Config struct {
 	VRRP   vrrp.Config
 	LVS    director.Config
 	BFD    []*bfd.Config
+	// MuteBFD are the bfd_instances that can have no session: no neighbor_ip, or one that does not fit. As with the reference they are known
+	// to what names them, and down for ever.
+	MuteBFD []*bfd.Config
 
 	places map[string]*instancePlaces // by instance name; with CheckOptions.Lint only
 }

@@ -14,7 +14,7 @@ import (
 // Dump writes a configuration as keepalived.conf with all defaults resolved. Read again it gives an equal Config. Passwords and keys
 // are written as they are.
 func Dump(w io.Writer, c *Config) error {
-	d := &dumper{}
+	d := &dumper{checkUnicastSrc: c.Global.Defaults.CheckUnicastSrc}
 	d.global(c)
 	d.bfd(c)
 	d.vrrp(c)
@@ -27,6 +27,8 @@ func Dump(w io.Writer, c *Config) error {
 type dumper struct {
 	b     strings.Builder
 	depth int
+	// checkUnicastSrc is vrrp_check_unicast_src. The word of an instance is more than its value: it makes the instance one of unicast.
+	checkUnicastSrc bool
 }
 
 func (d *dumper) indent() {
@@ -363,6 +365,7 @@ func (d *dumper) globalVRRP(c *Config) {
 	if v.DelayAfterBoot > 0 {
 		d.secs("vrrp_delay_after_boot", v.DelayAfterBoot)
 	}
+	d.flag("vrrp_check_unicast_src", d.checkUnicastSrc)
 	d.flag("vrrp_min_garp", v.MinGARP)
 	d.flag("vrrp_notify_priority_changes", v.NotifyPriorityChanges)
 	if v.DynamicInterfaces {

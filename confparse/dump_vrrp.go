@@ -21,7 +21,7 @@ func garpIntervals(list []*vrrp.InstanceConfig) *vrrp.GARPConfig {
 }
 
 func (d *dumper) bfd(c *Config) {
-	for _, b := range c.BFD {
+	for _, b := range slices.Concat(c.BFD, c.MuteBFD) {
 		d.open("bfd_instance", b.Name)
 		d.addr("neighbor_ip", b.Neighbor)
 		d.addr("source_ip", b.Src)
@@ -328,7 +328,9 @@ func (d *dumper) transport(c *vrrp.InstanceConfig) {
 		}
 		d.close()
 	}
-	d.bool("check_unicast_src", c.CheckUnicastSrc)
+	if c.Unicast || c.CheckUnicastSrc != d.checkUnicastSrc {
+		d.bool("check_unicast_src", c.CheckUnicastSrc)
+	}
 	d.flag("unicast_fault_no_peer", c.UnicastFaultNoPeer)
 	d.some("unicast_ttl", int(c.UnicastTT))
 	d.flag("old_unicast_checksum", c.OldUnicastChecksum)

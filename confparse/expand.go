@@ -91,6 +91,11 @@ func (l *loader) physical(raw string, pos Pos, plain bool) {
 	if open >= 0 {
 		l.report(t.pos(open), "unmatched-quote", `" without its match on the line`)
 	}
+	if rest := strings.TrimLeft(raw[len(t.s):], " \t\v\f\r"); strings.HasPrefix(rest, "\\") { // what is left is a comment
+		at := pos
+		at.Col += int32(len(raw) - len(rest))
+		l.warn(at, "escaped-comment", fmt.Sprintf("a backslash does not keep %c from beginning a comment: double quotes do, or ${_HASH} and ${_BANG} within them", rest[1]))
+	}
 	switch {
 	case l.def != nil:
 		switch {
@@ -139,8 +144,8 @@ func (l *loader) glue(t text) text {
 	return join(t.sub(0, k), t.sub(end, end+1))
 }
 
-// uncomment cuts off the comment, which begins at a `#` or `!` outside double quotes, and the space before it. A backslash keeps
-// either from beginning one, and goes. open is a quote without its match, -1 if there is none.
+// uncomment cuts off the comment, which begins at a `#` or `!` outside double quotes, and the space before it. A backslash before either goes
+// along, as with the reference, where it does not keep it from beginning one. open is a quote without its match, -1 if there is none.
 func uncomment(t text) (out text, open int) {
 	open = -1
 	s := t.s
@@ -148,9 +153,7 @@ func uncomment(t text) (out text, open int) {
 		switch c := s[i]; {
 		case c == '\\' && i+1 < len(s):
 			if open < 0 && (s[i+1] == '#' || s[i+1] == '!') {
-				t = join(t.sub(0, i), t.sub(i+1, len(s)))
-				s = t.s
-				continue // past the sign
+				return t.sub(0, i).trim(), -1
 			}
 			i++
 		case c == '"':

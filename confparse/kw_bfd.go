@@ -1,6 +1,7 @@
 package confparse
 
 import (
+	"slices"
 	"time"
 
 	"releve/bfd"
@@ -41,18 +42,29 @@ func leaveBFD(p *interp, _ *usage) {
 	b := p.bfd
 	p.bfd = nil
 	c := &b.c
-	switch {
-	case p.raw.byBFD[c.Name] != nil:
-		p.bad(b.pos, "bfd", "bfd_instance %s is defined a second time: ignored", c.Name).Other = p.raw.byBFD[c.Name].pos
-		return
-	case !b.neighbor.set():
-		p.bad(b.pos, "bfd", "bfd_instance %s has no neighbor_ip: ignored", c.Name)
-		return
-	case b.src.set() && b.src.v.Is6() != b.neighbor.v.Is6():
-		p.bad(b.src.pos, "bfd", "bfd_instance %s: source_ip and neighbor_ip are of different families: ignored", c.Name)
+	old := p.raw.byBFD[c.Name]
+	if old != nil && !old.mute {
+		p.bad(b.pos, "bfd", "bfd_instance %s is defined a second time: ignored", c.Name).Other = old.pos
 		return
 	}
-	c.Neighbor, c.Src = b.neighbor.v, b.src.or(c.Src)
+	c.Src = b.src.or(c.Src)
+	if !c.TellVRRP && !c.TellChecker {
+		c.TellVRRP, c.TellChecker = true, true
+	}
+	const mute = ": it never comes up, and what tracks it counts it as down"
+	switch i := slices.IndexFunc(p.raw.bfds, func(o *rawBFD) bool { return !o.mute && o.c.Neighbor == b.neighbor.v }); {
+	case !b.neighbor.set():
+		p.bad(b.pos, "bfd", "bfd_instance %s has no neighbor_ip"+mute, c.Name)
+		b.mute = true
+	case b.src.set() && b.src.v.Is6() != b.neighbor.v.Is6():
+		p.bad(b.src.pos, "bfd", "bfd_instance %s: source_ip and neighbor_ip are of different families"+mute, c.Name)
+		b.mute = true
+	case i >= 0:
+		p.bad(b.neighbor.pos, "bfd", "bfd_instance %s has the neighbor_ip %s of bfd_instance %s"+mute, c.Name, b.neighbor.v, p.raw.bfds[i].c.Name).Other = p.raw.bfds[i].pos
+		b.mute = true
+	default:
+		c.Neighbor = b.neighbor.v
+	}
 	// The reference keeps one number for both words.
 	c.TTL = 255
 	if c.Neighbor.Is6() {
@@ -61,15 +73,6 @@ func leaveBFD(p *interp, _ *usage) {
 	if b.ttl.set() {
 		c.TTL = uint8(b.ttl.v)
 	}
-	if !c.TellVRRP && !c.TellChecker {
-		c.TellVRRP, c.TellChecker = true, true
-	}
-	for _, o := range p.raw.bfds {
-		if o.c.Neighbor == c.Neighbor {
-			p.bad(b.neighbor.pos, "bfd", "bfd_instance %s has the same neighbor_ip %s: ignored", o.c.Name, c.Neighbor)
-			return
-		}
-	}
 	p.raw.byBFD[c.Name] = b
-	p.raw.bfds = append(p.raw.bfds, b)
+	p.raw.bfds = append(slices.DeleteFunc(p.raw.bfds, func(o *rawBFD) bool { return o == old }), b)
 }

@@ -257,6 +257,7 @@ type rawTrackProcess struct {
 
 type rawBFD struct {
 	c        bfd.Config
+	mute     bool // there can be no session
 	pos      Pos
 	neighbor field[netip.Addr]
 	src      field[netip.Addr]

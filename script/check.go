@@ -199,6 +199,18 @@ func quote(p string) string {
 	return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
 }
 
+// RealPath is the path of a program with all links resolved, as dumps show it; the name as it is where there is no such program.
+func RealPath(name string) string {
+	path, err := Find(name)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return name
+	}
+	return path
+}
+
 // Find returns the absolute path of a program: a name with a slash is taken as it is, one without is looked up in $PATH. The
 // error is ErrNotFound, or ErrNotExecutable when only files without an x bit were met.
 func Find(name string) (string, error) {

@@ -101,7 +101,7 @@ func (t *text) method(c *healthcheck.Config) {
 		t.row("helo", c.SMTP.HeloName)
 	case healthcheck.TypeMisc:
 		name("MISC_CHECK")
-		t.row("script", command(&c.Misc.Command))
+		t.row("script", t.programs.command(&c.Misc.Command))
 		t.row("timeout", seconds(c.Misc.Command.Timeout))
 		t.row("dynamic", yes(c.Misc.Dynamic, "YES", "NO"))
 		if who := t.accounts.of(&c.Misc.Command); who != "" {

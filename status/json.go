@@ -57,6 +57,8 @@ type jsonWriter struct {
 	w     *bufio.Writer
 	fresh bool // nothing has been written in the present list or object
 	keyed bool // a key waits for its value
+
+	programs programs
 }
 
 func (j *jsonWriter) comma() {
@@ -130,7 +132,7 @@ func (j *jsonWriter) text(key, s string) {
 // command is left out where there is none.
 func (j *jsonWriter) command(key string, c *script.Command) {
 	if !c.IsZero() {
-		j.text(key, command(c))
+		j.text(key, j.programs.command(c))
 	}
 }
 
@@ -231,7 +233,7 @@ func (j *jsonWriter) data(in *vrrp.InstanceSnapshot, cfg *vrrp.Config) {
 	for _, r := range track.Scripts {
 		for _, s := range cfg.Scripts {
 			if s.Name == r.Name {
-				scripts = append(scripts, command(&s.Command))
+				scripts = append(scripts, j.programs.command(&s.Command))
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -191,6 +192,27 @@ func TestJSONIsValidWhateverIsInANameOrScript(t *testing.T) {
 	for version := 1; version <= 2; version++ {
 		if got := written(func(w *bufio.Writer) { JSON(w, version, s, Servers(lvs())) }); !json.Valid([]byte(got)) {
 			t.Errorf("version %d: %s", version, got)
+		}
+	}
+}
+
+// TestScriptsAreShownByTheirRealPaths, as the reference shows them; one that is not there as it is written.
+func TestScriptsAreShownByTheirRealPaths(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := filepath.Join(dir, "real")
+	if err := errors.Join(os.WriteFile(real, []byte("#!/bin/sh\n"), 0o755), os.Symlink("real", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	var p programs
+	for name, want := range map[string]string{dir + "/link": real, dir + "/../" + filepath.Base(dir) + "/./link": real, "link": real, dir + "/none": dir + "/none", "none": "none"} {
+		for range 2 {
+			if got := p.command(&script.Command{Args: []string{name, "a b"}}); got != "'"+want+"' 'a b'" {
+				t.Errorf("%s: %s", name, got)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 type text struct {
 	w        *bufio.Writer
 	accounts accounts
+	programs programs
 }
 
 func newText(w *bufio.Writer, cfg *confparse.Config) *text {
@@ -44,7 +45,7 @@ func (a *accounts) of(c *script.Command) string {
 
 // command is a script with whom it runs as; empty for none.
 func (t *text) command(c *script.Command) string {
-	s := command(c)
+	s := t.programs.command(c)
 	if s == "" {
 		return ""
 	}

@@ -168,7 +168,7 @@ func (t *text) group(g *vrrp.GroupSnapshot, s *vrrp.Snapshot) {
 
 func (t *text) script(c *vrrp.ScriptConfig, s *vrrp.Snapshot) {
 	t.head("VRRP Script", c.Name)
-	t.row("Command", command(&c.Command))
+	t.row("Command", t.programs.command(&c.Command))
 	t.row("Interval", seconds(c.Interval)+" sec")
 	t.row("Timeout", seconds(c.Timeout)+" sec")
 	t.row("Weight", weight(c.Weight, c.Reverse))

@@ -78,12 +78,23 @@ func scope(n uint8) string {
 	return strconv.Itoa(int(n))
 }
 
-// command is a script with each word in single quotes.
-func command(c *script.Command) string {
+// programs remembers the real paths of programs during a dump: thousands of commands run few of them.
+type programs map[string]string
+
+// command is a script with each word in single quotes, its program by the real path.
+func (p *programs) command(c *script.Command) string {
 	if c.IsZero() {
 		return ""
 	}
-	return "'" + strings.Join(c.Args, "' '") + "'"
+	path, known := (*p)[c.Args[0]]
+	if !known {
+		path = script.RealPath(c.Args[0])
+		if *p == nil {
+			*p = programs{}
+		}
+		(*p)[c.Args[0]] = path
+	}
+	return "'" + strings.Join(append([]string{path}, c.Args[1:]...), "' '") + "'"
 }
 
 // seconds is a time as a number of seconds without needless digits: 1, 0.5, 0.01.

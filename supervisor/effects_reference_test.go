@@ -315,6 +315,7 @@ func networkNow() ([]string, error) {
 	for _, c := range []struct{ what, command string }{
 		{"address", "ip -o addr"}, {"link", "ip -d -o link | grep -o 'vrrp.*'; true"}, {"route", "ip -d route show table all"}, {"route6", "ip -d -6 route show table all"},
 		{"rule", "ip rule"}, {"rule6", "ip -6 rule"}, {"nft", "nft list ruleset"}, {"group", "ip -o maddr | grep -E '224.0.0.18|ff02::12'; true"},
+		{"sysctl", "cd /proc/sys/net && grep -s . ipv?/conf/*/*; true"},
 	} {
 		text, err := shell(c.command)
 		if err != nil {

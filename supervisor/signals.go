@@ -35,7 +35,7 @@ func catchSignals() <-chan os.Signal {
 	return c
 }
 
-// catchEnds tells that a child process has ended.
+// catchEnds tells that a child process has ended, was stopped or goes on.
 func catchEnds() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGCHLD)
