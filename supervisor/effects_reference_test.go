@@ -31,7 +31,7 @@ type outcome struct {
 	Reload []string // the same after an unchanged reload
 	Left   []string // the same after the stop, and the files in /run and /tmp
 	Wire   []string // the different frames: adverts, ARP, neighbour advertisements, each with its interface
-	Bye    []string // the different adverts after SIGTERM
+	Bye    []string // the different adverts after SIGTERM, and what groups are left
 	States []string // what is logged of the states of instances, and of what they set and remove
 	Starts []string // instances that start as BACKUP, in one row in the order of the log
 	Calls  []string // arguments of the scripts
@@ -263,10 +263,10 @@ func watch(path, conf string) (*outcome, error) {
 		c.Process.Kill()
 		return nil, fmt.Errorf("not ended 10 s after SIGTERM\n%s", log)
 	}
-	time.Sleep(100 * time.Millisecond) // the last script
+	time.Sleep(100 * time.Millisecond) // the last script, the reports of the groups that were left
 	e.Status, e.Log = c.ProcessState.ExitCode(), log.String()
 	// At the end only what says goodbye counts: when the timer had an advert due is another at every run.
-	e.Bye = slices.DeleteFunc(w.frames("advert"), func(f string) bool { return !strings.Contains(f, "priority 0 ") })
+	e.Bye = append(slices.DeleteFunc(w.frames("advert"), func(f string) bool { return !strings.Contains(f, "priority 0 ") }), w.frames("left")...)
 	if e.Left, err = networkNow(); err != nil {
 		return nil, err
 	}
@@ -403,6 +403,8 @@ func describe(f []byte) string {
 		}
 		p := body[min(n, len(body)):]
 		switch {
+		case body[9] == 2 && len(p) > 8 && p[0] == 0x22: // RFC 3376 §4.2
+			return left(head, net.IP(body[12:16]), p[8:], 4)
 		case body[9] == 112 && len(p) > 2:
 		case body[9] == 51 && len(p) > 26: // its sequence number and digest: another each time
 			p = p[24:]
@@ -416,6 +418,8 @@ func describe(f []byte) string {
 		}
 		p := body[40:]
 		switch {
+		case body[6] == 0 && len(p) > 16 && p[8] == 143: // RFC 3810 §5.2 behind a hop-by-hop header
+			return left(head, net.IP(body[8:24]), p[16:], 16)
 		case body[6] == 112:
 			return fmt.Sprintf("advert %s %v > %v hops %d length %d priority %d %x", head, net.IP(body[8:24]), net.IP(body[24:40]), body[7], len(body), p[2], p)
 		case body[6] == 58 && p[0] == 136:
@@ -423,6 +427,24 @@ func describe(f []byte) string {
 		}
 	}
 	return ""
+}
+
+// left describes the report of groups that are left: their records say that nothing is heard any more (TO_IN, BLOCK) from nobody. Other
+// records are nothing, and the groups of solicited nodes come and go with the addresses.
+func left(head string, src net.IP, records []byte, size int) string {
+	var groups []string
+	for len(records) >= 4+size {
+		kind, sources, group := records[0], int(binary.BigEndian.Uint16(records[2:])), net.IP(records[4:4+size])
+		if (kind == 3 || kind == 6) && !strings.HasPrefix(group.String(), "ff02::1:ff") {
+			groups = append(groups, group.String())
+		}
+		records = records[min(len(records), 4+size*(1+sources)+4*int(records[1])):]
+	}
+	if groups == nil {
+		return ""
+	}
+	slices.Sort(groups)
+	return fmt.Sprintf("left %s %v: %s", head, src, strings.Join(groups, " "))
 }
 
 // frames are the different ones of some kinds.

@@ -91,11 +91,19 @@ func (e *Engine) untie(in *instance, keep footing) {
 	}
 	vrid := in.cfg.VRID
 	s.byVRID[vrid] = slices.DeleteFunc(s.byVRID[vrid], func(o *instance) bool { return o == in })
-	if in.joined.IsValid() {
-		s.leave(in.joined)
-	}
+	in.leaveGroup()
 	s.refs--
-	in.sock, in.joined = nil, netip.Addr{}
+	in.sock = nil
+}
+
+// leaveGroup leaves the multicast group, if it was joined.
+func (in *instance) leaveGroup() bool {
+	if in.sock == nil || !in.joined.IsValid() {
+		return false
+	}
+	in.sock.leave(in.joined)
+	in.joined = netip.Addr{}
+	return true
 }
 
 // tied reports whether an instance stands on what f says.

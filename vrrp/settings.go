@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -78,11 +79,13 @@ func (e *Engine) holdSettings(in *instance) {
 		}
 	}
 	bases := map[string]bool{}
-	if in.vmac != nil && !in.cfg.VMAC.IPVlan {
+	if in.vmac != nil && !in.cfg.VMAC.IPVlan && in.cfg.carries(netip.Addr.Is4) {
 		bases[in.cfg.Iface] = true
 	}
 	for at := range in.addrVMACs {
-		bases[at.dev] = true
+		if !at.v6 {
+			bases[at.dev] = true
+		}
 	}
 	for name := range bases {
 		// The base interface answers ARP for its own addresses only. Its requests must not name a virtual address as sender, or the

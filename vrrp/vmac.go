@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -136,21 +137,31 @@ func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.Hardwar
 	return nil
 }
 
+// carries reports whether an instance speaks, or has an address, of a family.
+func (c *InstanceConfig) carries(is func(netip.Addr) bool) bool {
+	own := netip.AddrFrom4([4]byte{})
+	if c.IPv6 {
+		own = netip.IPv6Unspecified()
+	}
+	return is(own) || slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return is(a.Prefix.Addr()) })
+}
+
 // prepare sets what keeps VMAC and base apart, as far as it concerns the VMAC: it answers ARP for its own addresses only, nothing is
 // filtered for coming in by the base interface, it makes up no addresses of its own, and an address that goes takes no others along.
 func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own bool) error {
-	six := slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr().Is6() })
+	six := c.carries(netip.Addr.Is6)
 	sysctl("ipv6", name, "addr_gen_mode", "1")
 	if v6 {
 		sysctl("ipv6", name, "accept_ra", "0")
-		sysctl("ipv6", name, "dad_transmits", "0")
 	} else if !six {
 		sysctl("ipv6", name, "disable_ipv6", "1")
 	}
 	sysctl("ipv4", name, "rp_filter", "0")
-	sysctl("ipv4", name, "accept_local", "1")
-	sysctl("ipv4", name, "arp_ignore", "1")
-	sysctl("ipv4", name, "promote_secondaries", "1")
+	if c.carries(netip.Addr.Is4) {
+		sysctl("ipv4", name, "accept_local", "1")
+		sysctl("ipv4", name, "arp_ignore", "1")
+		sysctl("ipv4", name, "promote_secondaries", "1")
+	}
 	l, err := v.h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("read interface %s: %w", name, err)
@@ -220,8 +231,13 @@ func (v *vmacs) remove(names ...string) {
 	}
 }
 
-// dropVMACs takes an instance's virtual MAC interfaces away, but for those of keep, once what is queued before has been done.
+// dropVMACs takes an instance's virtual MAC interfaces away, but for those of keep, once what is queued before has been done. The kernel
+// tells the LAN two to three ticks after it that a group has been left, and forgets to when the interface is gone by then.
 func (e *Engine) dropVMACs(in *instance, keep footing) {
+	gone := time.Time{}
+	if in.leaveGroup() && in.vmac != nil && !in.cfg.VMAC.XmitBase {
+		gone = time.Now().Add(3*tick() + time.Millisecond)
+	}
 	drop := func(i *iface) {
 		if i == nil || keep.own != nil && keep.own.index == i.index {
 			return
@@ -233,6 +249,9 @@ func (e *Engine) dropVMACs(in *instance, keep footing) {
 		}
 		name, index, links := i.name, i.index, e.vmacs
 		e.act.put(job{what: "remove interface " + name, do: func(a *actuator) {
+			if d := time.Until(gone); d > 0 {
+				<-time.After(d)
+			}
 			a.log.Info("Removing VMAC interface " + name)
 			links.remove(name)
 			if a.fw == nil {
@@ -248,4 +267,13 @@ func (e *Engine) dropVMACs(in *instance, keep footing) {
 		drop(i)
 	}
 	in.vmac, in.addrVMACs = nil, nil
+}
+
+// tick is the length of the kernel's timer tick: 1 to 10 ms, 4 ms as Debian builds it.
+func tick() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil || ts.Nano() <= 0 || ts.Nano() > 10e6 {
+		return 4 * time.Millisecond
+	}
+	return time.Duration(ts.Nano())
 }
