@@ -253,6 +253,10 @@ func (p *parser) close(pos Pos) {
 	in := p.open[len(p.open)-1]
 	in.block.Close = pos
 	p.open = p.open[:len(p.open)-1]
+	if len(p.open) == 0 { // the braces so far have their matches, wherever they stand
+		p.suspect = nil
+		return
+	}
 	if p.suspect != nil || in.start.Line == pos.Line || in.start.Col == pos.Col || in.start.Origin != pos.Origin {
 		return
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"releve/confparse"
@@ -203,7 +205,12 @@ func dial(path string) (*net.UnixConn, error) {
 func ask(pidFile string, r request) (*Answer, error) {
 	path := SocketPath(pidFile)
 	conn, err := dial(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w at %s: none runs, or its pid file is another one (-p)", ErrNoDaemon, path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w at %s: only the daemon's user may ask", ErrNoDaemon, path)
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	defer conn.Close()

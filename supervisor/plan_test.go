@@ -29,7 +29,7 @@ func TestRelevePlanSaysWhatAReloadWouldChangeAndChangesNothing(t *testing.T) {
 	text := owner + planned
 	conf := config(t, text)
 	other := filepath.Join(filepath.Dir(conf), "other.conf")
-	if status, out := releve(t, "plan", conf); status != 3 || !strings.Contains(out, "no daemon answers") {
+	if status, out := releve(t, "plan", conf); status != 3 || !strings.Contains(out, "no daemon answers at /run/keepalived.sock: none runs") {
 		t.Errorf("without a daemon: status %d, %q", status, out)
 	}
 	if status, out := releve(t, "plan", "--no-daemon", conf); status != 1 || !strings.Contains(out, "VI_1: begins as BACKUP") && !strings.Contains(out, "VI_1: begins as MASTER") {

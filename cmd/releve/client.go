@@ -40,7 +40,9 @@ var reloadCommand = subcommand{"reload", "reload the running daemon and say whet
 		return status
 	}
 	for _, c := range a.Complaints {
-		fmt.Fprintln(stderr, c)
+		if c != a.Text { // which is said below
+			fmt.Fprintln(stderr, c)
+		}
 	}
 	if !a.OK {
 		fmt.Fprintf(stderr, "Reload refused, the running configuration stays: %s\n", a.Text)

@@ -95,7 +95,9 @@ var planCommand = subcommand{"plan", "what a reload with a file would change, wi
 		return status
 	}
 	for _, c := range a.Complaints {
-		fmt.Fprintln(stderr, c)
+		if c != a.Text { // which is said below
+			fmt.Fprintln(stderr, c)
+		}
 	}
 	if !a.OK {
 		fmt.Fprintf(stderr, "A reload would be refused: %s\n", a.Text)
