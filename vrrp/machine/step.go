@@ -204,13 +204,18 @@ func (m *Machine) dueAsBackup(ev Event, out []Action) []Action {
 	return m.lead(out, AdvertTimeout)
 }
 
+// makeUp is how much of the lateness of an advert the next one makes up for, so that the beat is the clock's and what every awakening takes
+// does not add up. What is beyond moves the beat (RFC 9568 §6.4.3: the timer is set to an interval when an advert was sent): one
+// disturbance would else be two uneven spaces, a long one and a short one.
+const makeUp = 200 * time.Microsecond
+
 // dueAsMaster: time for an advert. After so long a pause that another router must have taken over, step down first, then look.
 func (m *Machine) dueAsMaster(ev Event, out []Action) []Action {
 	if m.Overdue(ev.Late) {
 		out = append(out, Action{Kind: Say, M: m, Why: Suspended, Late: ev.Late})
 		return m.leave(out, Backup, Suspended, ev)
 	}
-	after := max(m.cfg.Interval-ev.Late, 0)
+	after := m.cfg.Interval - min(ev.Late, makeUp)
 	if !m.spread {
 		m.spread = true
 		after += m.share(ev)
