@@ -3,7 +3,9 @@ package vrrp
 import (
 	"fmt"
 	"os"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +20,10 @@ type alarm interface {
 }
 
 type timerFD struct {
-	fd int
-	f  *os.File
-	c  chan struct{}
+	fd  int
+	f   *os.File
+	raw syscall.RawConn
+	c   chan struct{}
 }
 
 func newTimerFD() (*timerFD, error) {
@@ -29,14 +32,23 @@ func newTimerFD() (*timerFD, error) {
 		return nil, fmt.Errorf("create timer: %w", err)
 	}
 	t := &timerFD{fd: fd, f: os.NewFile(uintptr(fd), "timerfd"), c: make(chan struct{}, 1)}
+	if t.raw, err = t.f.SyscallConn(); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("create timer: %w", err)
+	}
 	go t.run()
 	return t, nil
 }
 
 func (t *timerFD) run() {
 	var buf [8]byte
+	// The call never waits: Go's scheduler is not told, or it would wake its watchman thread for every beat.
+	read := func(fd uintptr) bool {
+		_, _, e := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		return e != unix.EAGAIN
+	}
 	for {
-		if _, err := t.f.Read(buf[:]); err != nil {
+		if t.raw.Read(read) != nil {
 			return
 		}
 		select {

@@ -27,7 +27,8 @@ type socketKey struct {
 type socket struct {
 	key  socketKey
 	fd   int
-	file *os.File
+	file *os.File // of fd; nil: there is no socket
+	poll *os.File // readable when something has come in, see watchInput
 
 	byVRID [256][]*instance
 	refs   int
@@ -66,7 +67,7 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if key.ah {
 		proto = wire.ProtocolAH
 	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
 	if err != nil {
 		return nil, &SetupError{Kind: socketErrorKind(err), Iface: ifname, Op: "open VRRP socket", Err: err}
 	}
@@ -116,12 +117,36 @@ func openSocket(key socketKey, ifname string) (_ *socket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), groups: map[netip.Addr]int{}, buffer: recvBuffer,
+	poll, err := watchInput(fd)
+	if err != nil {
+		return nil, &SetupError{Kind: NoSocket, Iface: ifname, Op: "wait for VRRP socket", Err: err}
+	}
+	return &socket{key: key, fd: fd, file: os.NewFile(uintptr(fd), "vrrp "+ifname), poll: poll, groups: map[netip.Addr]int{}, buffer: recvBuffer,
 		send: func(w *batch.Writer) (int, error) { return w.Flush(fd) }}, nil
+}
+
+// watchInput makes a file that is readable when the socket is. Go's poller, given the socket itself, waits for room to send in it, too, and
+// would be woken by every advert that has left, while the next ones are being sent.
+func watchInput(fd int) (*os.File, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+		unix.Close(ep)
+		return nil, err
+	}
+	// It is never read as a file; Go's poller takes only what says that it does not block.
+	if err := unix.SetNonblock(ep, true); err != nil {
+		unix.Close(ep)
+		return nil, err
+	}
+	return os.NewFile(uintptr(ep), "vrrp input"), nil
 }
 
 func (s *socket) close() {
 	if s.file != nil {
+		_ = s.poll.Close()
 		_ = s.file.Close()
 	}
 }
@@ -182,12 +207,17 @@ func (s *socket) receive(to chan<- packets, spare chan *batch.Reader, done <-cha
 	if err != nil {
 		return
 	}
+	input, err := s.poll.SyscallConn()
+	if err != nil {
+		return
+	}
 	var (
 		r    *batch.Reader
 		n    int
 		rerr error
 	)
-	read := func(fd uintptr) bool {
+	read := func(fd uintptr) { n, rerr = r.Read(int(fd)) }
+	come := func(uintptr) bool {
 		if r == nil {
 			select {
 			case r = <-spare:
@@ -195,7 +225,11 @@ func (s *socket) receive(to chan<- packets, spare chan *batch.Reader, done <-cha
 				return true // not to be waited for here: the owner gives them back, and may be waiting for this call to end
 			}
 		}
-		if n, rerr = r.Read(int(fd)); errors.Is(rerr, batch.ErrAgain) {
+		// Control keeps the descriptor from being closed, and given to somebody else, meanwhile.
+		if err := raw.Control(read); err != nil {
+			rerr = syscall.EBADF
+		}
+		if errors.Is(rerr, batch.ErrAgain) {
 			spare <- r
 			r = nil
 			return false
@@ -203,7 +237,7 @@ func (s *socket) receive(to chan<- packets, spare chan *batch.Reader, done <-cha
 		return true
 	}
 	for {
-		if raw.Read(read) != nil { // it was closed
+		if input.Read(come) != nil { // it was closed
 			if r != nil {
 				spare <- r
 			}

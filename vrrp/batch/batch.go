@@ -128,7 +128,8 @@ func (w *Writer) Flush(fd int) (failed int, err error) {
 	}
 	at := 0
 	for at < w.n {
-		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&w.hdrs[at])),
+		// Neither this call nor the one below ever waits, so that Go's scheduler need not know of them: told, it wakes its watchman thread.
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&w.hdrs[at])),
 			uintptr(w.n-at), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case e == unix.EINTR:
@@ -188,7 +189,7 @@ func (r *Reader) Read(fd int) (int, error) {
 		h.SetControllen(len(r.ctl[i]))
 	}
 	for {
-		n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.hdrs[0])),
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.hdrs[0])),
 			readLimit, unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
