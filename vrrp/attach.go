@@ -42,7 +42,8 @@ func (e *Engine) newInstance(id int, c *InstanceConfig, f footing) *instance {
 // tie binds an instance to what it stands on, as far as that is there.
 func (e *Engine) tie(in *instance, f footing) {
 	c := in.cfg
-	in.ifc, in.vmac, in.addrVMACs, in.route, in.given = byName(e.ifaces, c.device()), e.known(f.own), nil, f.src, f.given
+	in.ifc, in.vmac, in.addrVMACs = byName(e.ifaces, c.device()), e.known(f.own), nil
+	in.setSources(f.src, f.given)
 	for at, i := range f.addrs {
 		if in.addrVMACs == nil {
 			in.addrVMACs = map[vmacPlace]*iface{}
@@ -108,7 +109,7 @@ func (in *instance) leaveGroup() bool {
 
 // tied reports whether an instance stands on what f says.
 func (e *Engine) tied(in *instance, f footing) bool {
-	if in.ifc != byName(e.ifaces, in.cfg.device()) || in.vmac != e.known(f.own) || len(in.addrVMACs) != len(f.addrs) || in.route != f.src {
+	if in.ifc != byName(e.ifaces, in.cfg.device()) || in.vmac != e.known(f.own) || len(in.addrVMACs) != len(f.addrs) || in.sources().route != f.src {
 		return false
 	}
 	for at, i := range f.addrs {

@@ -144,7 +144,7 @@ func (e *Engine) commit(next *setup) {
 				e.untie(in, f)
 				e.tie(in, f)
 			}
-			in.given = next.ground[c.Name].given
+			in.setSources(in.sources().route, next.ground[c.Name].given)
 		}
 		list = append(list, in)
 		e.byName[c.Name] = in

@@ -120,6 +120,7 @@ type Engine struct {
 	later     []machine.Action // for handOver
 	advert    wire.Advert
 	packet    wire.Packet
+	sig       []byte // of the advert being sent (auth_hmac)
 	vmacs     *vmacs
 	objects   map[objectKey]*object
 	sessions  sessions

@@ -305,7 +305,7 @@ func TestSignedAdvertsBetweenTwoEngines(t *testing.T) {
 		l.eventually("the better one leads and is heard", 5*time.Second, func() bool {
 			return a.state("VI_1") == Master && b.state("VI_1") == Backup && b.snapshot().Instances[0].Stats.AdvertRcvd > 3
 		})
-		if r := b.snapshot().Instances[0].Stats.Rejected; r != [wire.Reasons]uint64{} {
+		if r := b.snapshot().Instances[0].Stats.Rejected; len(r) != 0 {
 			t.Errorf("rejected %v", r)
 		}
 		b.stop()

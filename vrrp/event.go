@@ -70,6 +70,14 @@ func (r *ring) add(t Transition) {
 	r.n++
 }
 
+// last is the latest transition, zero before the first.
+func (r *ring) last() Transition {
+	if r.n == 0 {
+		return Transition{}
+	}
+	return r.list[(r.n-1)%ringSize]
+}
+
 // all gives the transitions, oldest first.
 func (r *ring) all() []Transition {
 	var out []Transition

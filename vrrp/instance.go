@@ -3,6 +3,7 @@ package vrrp
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,17 +19,13 @@ type instance struct {
 	group *group
 	ifc   *iface
 	vmac  *iface // virtual MAC interface on ifc, nil without
-	// addrVMACs are the virtual MAC interfaces of single addresses, route what packets to the first peer start from.
+	// addrVMACs are the virtual MAC interfaces of single addresses.
 	addrVMACs map[vmacPlace]*iface
-	route     netip.Addr
-	given     netip.Addr // the link-local address that vmac shares with ifc
-	sock      *socket    // receives
-	tx        *socket    // sends: sock, or the VMAC's
+	other     *sources // nil: none
+	sock      *socket
 	expect    wire.Expect
 	src       netip.Addr
 	joined    netip.Addr // the group that the socket is in
-	holds     bool       // settings of the kernel
-	waited    bool       // for the first result of what it tracks, before it started
 	timers    [machine.Timers]timer
 	stats     Stats
 
@@ -38,18 +35,38 @@ type instance struct {
 	weights map[string]int
 
 	out      sending
-	verifier *wire.Verifier
 	oldPeers map[netip.Addr]bool // unicast peers that send the old checksum
 	hmacFrom *HMACConfig
 
 	plan       *plan
 	said       map[said]bool
 	lastMaster netip.Addr
-	lastPrio   uint8            // of the advert last accepted
-	answered   time.Duration    // the moment at which a master last answered one
-	spoken     [3]time.Duration // when something frequent was last told, see often
-	changed    time.Time        // last transition
+	lastPrio   uint8             // of the advert last accepted
+	holds      bool              // settings of the kernel
+	waited     bool              // for the first result of what it tracks, before it started
+	answered   time.Duration     // the moment at which a master last answered one
+	spoken     *[3]time.Duration // when something frequent was last told, see often; nil: never
 	history    ring
+}
+
+// sources are addresses that few instances have: route is what packets to the first peer start from, given the link-local address that a
+// virtual MAC interface shares with the one below.
+type sources struct{ route, given netip.Addr }
+
+// sources are invalid addresses where there are none.
+func (in *instance) sources() sources {
+	if in.other == nil {
+		return sources{}
+	}
+	return *in.other
+}
+
+// setSources keeps them, if there are any.
+func (in *instance) setSources(route, given netip.Addr) {
+	in.other = nil
+	if route.IsValid() || given.IsValid() {
+		in.other = &sources{route, given}
+	}
 }
 
 // group is a running vrrp_sync_group.
@@ -74,8 +91,8 @@ type Stats struct {
 	AdvertRcvd, AdvertSent      uint64
 	BecomeMaster, ReleaseMaster uint64
 	PriZeroRcvd, PriZeroSent    uint64
-	// Rejected counts received adverts by reason; BadAddrs are accepted ones.
-	Rejected [wire.Reasons]uint64
+	// Rejected counts received adverts by reason, nil: none; BadAddrs are accepted ones.
+	Rejected map[wire.Reason]uint64
 	// SendFailed counts adverts that could not be sent.
 	SendFailed uint64
 	// GARPSent and NASent count announcements handed to the executor.
@@ -86,11 +103,25 @@ type Stats struct {
 func (s *Stats) Counter(name string) uint64 {
 	var n uint64
 	for r, c := range s.Rejected {
-		if wire.Reason(r).Counter() == name {
+		if r.Counter() == name {
 			n += c
 		}
 	}
 	return n
+}
+
+// rejected counts one.
+func (s *Stats) rejected(r wire.Reason) {
+	if s.Rejected == nil {
+		s.Rejected = map[wire.Reason]uint64{}
+	}
+	s.Rejected[r]++
+}
+
+// clone shares nothing with s.
+func (s Stats) clone() Stats {
+	s.Rejected = maps.Clone(s.Rejected)
+	return s
 }
 
 // priority computes the effective priority: tracking keeps it within 1 and 254, an address owner is never changed.
@@ -159,11 +190,11 @@ func (in *instance) adopt() {
 	case in.ifc != nil && c.Iface != "":
 		in.src = in.ifc.primary(c.IPv6, in)
 	default:
-		in.src = in.route
+		in.src = in.sources().route
 	}
 	in.expect = wire.Expect{
 		Version: uint8(c.Version), AuthType: uint8(c.Auth), Auth: c.AuthPass, Interval: c.AdvertInt,
-		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: c.unicast(), Own: in.src,
+		Addrs: in.addrs(), SkipAddrs: c.SkipCheckAdvAddr, Unicast: c.unicast(), Own: in.src, HMAC: in.expect.HMAC,
 	}
 	switch {
 	case c.V3ChecksumAsV2:
@@ -244,7 +275,7 @@ func (e *Engine) dispatch(s *socket, now time.Time) {
 		}
 		switch in.m.State() {
 		case machine.Init, machine.Fault:
-			in.stats.Rejected[wire.InFault]++
+			in.stats.rejected(wire.InFault)
 			continue
 		}
 		r := in.expect.Check(&e.packet, &e.advert, now)
@@ -326,7 +357,7 @@ func (in *instance) concerns(dst netip.Addr) bool {
 
 // reject counts, and says it once per state and sender.
 func (e *Engine) reject(in *instance, r wire.Reason) {
-	in.stats.Rejected[r]++
+	in.stats.rejected(r)
 	k := said{r, e.packet.Src}
 	if in.said[k] || len(in.said) >= maxSaid {
 		return

@@ -135,7 +135,7 @@ func TestInteropTheReferenceWinsAndWeTakeOver(t *testing.T) {
 			ref := l.keepalived(2, k.theirs(150))
 			l.eventually("keepalived takes over", 8*time.Second, func() bool { return l.has(2, k.vip) && !l.has(1, k.vip) })
 			l.eventually("adverts are heard", 3*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertRcvd > 2 })
-			if s := a.snapshot().Instances[0]; s.State != Backup || s.Stats.Rejected != [len(s.Stats.Rejected)]uint64{} {
+			if s := a.snapshot().Instances[0]; s.State != Backup || len(s.Stats.Rejected) != 0 {
 				t.Errorf("state %s, rejected %v", s.State, s.Stats.Rejected)
 			}
 			ref.term()

@@ -235,7 +235,7 @@ func (e *Engine) sourceMissing(in *instance) bool {
 		return false
 	}
 	a := vmacSource(in.cfg, in.ifc)
-	return a.IsValid() && a != in.given
+	return a.IsValid() && a != in.sources().given
 }
 
 // tracks reports whether the loss of an address concerns the instance.

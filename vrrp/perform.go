@@ -119,6 +119,9 @@ const tellEvery = 100 * time.Millisecond
 // often reports whether something was told less than tellEvery ago; else it is told now.
 func (e *Engine) often(in *instance, what int) bool {
 	now := e.now()
+	if in.spoken == nil {
+		in.spoken = new([3]time.Duration)
+	}
 	if last := in.spoken[what]; last != 0 && now-last < tellEvery {
 		return true
 	}
@@ -143,10 +146,9 @@ func (e *Engine) sayAt(level slog.Level, in *instance, text string, attrs ...slo
 
 // enter logs and records a change of state.
 func (e *Engine) enter(in *instance, a *machine.Action) {
-	in.changed = time.Now()
 	clear(in.said)
 	cause := e.cause(in, a)
-	in.history.add(Transition{Time: in.changed, From: State(a.From), To: State(a.State), Cause: cause})
+	in.history.add(Transition{Time: time.Now(), From: State(a.From), To: State(a.State), Cause: cause})
 	if a.Why == machine.AdvertTimeout {
 		e.detail(in, "Receive advertisement timeout")
 	}

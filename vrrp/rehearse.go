@@ -150,9 +150,10 @@ func (u *Engine) cast(e *Engine) {
 		c.faults, c.weights, c.said = maps.Clone(in.faults), maps.Clone(in.weights), maps.Clone(in.said)
 		c.history.list = slices.Clone(in.history.list)
 		c.out = sending{}
-		if in.verifier != nil {
-			v := *in.verifier
-			c.verifier = &v
+		c.stats, c.spoken = in.stats.clone(), nil
+		if in.expect.HMAC != nil {
+			v := *in.expect.HMAC
+			c.expect.HMAC = &v
 		}
 		for t := range machine.Timers {
 			c.timers[t] = timer{in: c, which: t}

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"releve/vrrp/wire"
 )
 
 // Report says in words why the instances are as they are.
@@ -105,7 +103,7 @@ func (is *InstanceSnapshot) report() InstanceReport {
 			if r.NotAccepted == nil {
 				r.NotAccepted = map[string]uint64{}
 			}
-			r.NotAccepted[wire.Reason(why).String()] += n
+			r.NotAccepted[why.String()] += n
 		}
 	}
 	r.Next = is.next()

@@ -59,7 +59,7 @@ func TestTheReportCountsWhatWasNotAccepted(t *testing.T) {
 	is := InstanceSnapshot{Config: &InstanceConfig{Name: "VI_1", Priority: 150}, State: Master, Priority: 130, Weights: map[string]int{"script b": -20, "script a": 0},
 		History: []Transition{{From: Init, To: Backup, Cause: "start"}, {From: Backup, To: Master, Cause: "no advert within 3s"}}}
 	is.Stats.AdvertSent, is.Stats.AdvertRcvd, is.Stats.SendFailed = 7, 3, 1
-	is.Stats.Rejected[wire.BadTTL], is.Stats.Rejected[wire.AuthFailed] = 2, 1
+	is.Stats.Rejected = map[wire.Reason]uint64{wire.BadTTL: 2, wire.AuthFailed: 1}
 	r := (&Snapshot{Instances: []InstanceSnapshot{is}, UnknownVRID: 4}).Report()
 	in := r.Instances[0]
 	if r.UnknownVRID != 4 || in.Sent != 7 || in.Received != 3 || in.Unsent != 1 || len(in.NotAccepted) != 2 ||

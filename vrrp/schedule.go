@@ -16,9 +16,9 @@ type timer struct {
 	in    *instance
 	which machine.Timer
 	set   bool
+	pos   int32         // index in the heap + 1; 0: not in it
 	due   time.Duration // when it goes off
 	key   time.Duration // where it stands in the heap, never after due
-	pos   int           // index in the heap + 1; 0: not in it
 }
 
 // arm sets t to go off at due.
@@ -28,11 +28,11 @@ func (s *schedule) arm(t *timer, due time.Duration) {
 	case t.pos == 0:
 		t.key = due
 		s.heap = append(s.heap, t)
-		t.pos = len(s.heap)
-		s.up(t.pos - 1)
+		t.pos = int32(len(s.heap))
+		s.up(len(s.heap) - 1)
 	case due < t.key:
 		t.key = due
-		s.up(t.pos - 1)
+		s.up(int(t.pos) - 1)
 	}
 }
 
@@ -43,7 +43,7 @@ func (s *schedule) disarm(t *timer) { t.set = false }
 func (s *schedule) drop(t *timer) {
 	t.set = false
 	if t.pos > 0 {
-		s.remove(t.pos - 1)
+		s.remove(int(t.pos) - 1)
 	}
 }
 
@@ -80,7 +80,7 @@ func (s *schedule) remove(i int) {
 	s.heap[i].pos = 0
 	if i != last {
 		s.heap[i] = s.heap[last]
-		s.heap[i].pos = i + 1
+		s.heap[i].pos = int32(i + 1)
 	}
 	s.heap[last] = nil
 	s.heap = s.heap[:last]
@@ -125,5 +125,5 @@ func (s *schedule) down(i int) {
 
 func (s *schedule) swap(i, j int) {
 	s.heap[i], s.heap[j] = s.heap[j], s.heap[i]
-	s.heap[i].pos, s.heap[j].pos = i+1, j+1
+	s.heap[i].pos, s.heap[j].pos = int32(i+1), int32(j+1)
 }

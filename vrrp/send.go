@@ -17,7 +17,6 @@ type sending struct {
 	id     uint16 // IPv4 identification of the last advert: counts from 1, 0 is skipped
 	copies []outgoing
 	signer *wire.Signer
-	sig    []byte
 	ah     *wire.AH // auth_type AH
 }
 
@@ -33,7 +32,7 @@ type outgoing struct {
 func (in *instance) adoptHMAC() {
 	c := in.cfg.HMAC
 	if c == nil {
-		in.out.signer, in.verifier, in.hmacFrom = nil, nil, nil
+		in.out.signer, in.expect.HMAC, in.hmacFrom = nil, nil, nil
 		return
 	}
 	if in.hmacFrom == nil || !sameHMAC(in.hmacFrom, c) {
@@ -47,14 +46,13 @@ func (in *instance) adoptHMAC() {
 				in.out.signer = last.Successor(wire.NewKey(k.ID, k.Secret))
 			}
 		}
-		v.Inherit(in.verifier)
-		in.verifier = v
+		v.Inherit(in.expect.HMAC)
+		in.expect.HMAC = v
 	}
-	in.verifier.Window = c.TimeWindow
+	in.expect.HMAC.Window = c.TimeWindow
 	if c.TimeWindow == 0 {
-		in.verifier.Window = max(3*in.cfg.AdvertInt, 5*time.Second)
+		in.expect.HMAC.Window = max(3*in.cfg.AdvertInt, 5*time.Second)
 	}
-	in.expect.HMAC = in.verifier
 }
 
 // adoptAH takes over auth_type AH. The sequence goes on.
@@ -156,7 +154,7 @@ func (e *Engine) send(in *instance, prio uint8) {
 	}
 	if o.signer != nil {
 		g := &o.copies[0]
-		o.sig = o.signer.Append(o.sig[:0], g.frame[g.off:g.n], in.src, time.Now())
+		e.sig = o.signer.Append(e.sig[:0], g.frame[g.off:g.n], in.src, time.Now())
 	}
 	if o.ah != nil {
 		o.ah.Next()
@@ -168,7 +166,7 @@ func (e *Engine) send(in *instance, prio uint8) {
 	for i := range o.copies {
 		g := &o.copies[i]
 		if o.signer != nil {
-			g.frame = append(g.frame[:g.n], o.sig...)
+			g.frame = append(g.frame[:g.n], e.sig...)
 			if in.cfg.IPv6 {
 				wire.Rechecksum(g.frame, in.src, g.dst)
 			}

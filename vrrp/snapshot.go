@@ -115,8 +115,8 @@ func (e *Engine) snapshot(s *Snapshot) {
 	for _, in := range e.instances {
 		is := InstanceSnapshot{
 			Config: in.cfg, State: State(in.m.State()), Want: State(in.m.Wants()), Priority: in.m.Priority(),
-			LastTransition: in.changed, MasterInterval: in.m.MasterInterval(), DownInterval: in.m.DownInterval(),
-			Source: in.src, Master: in.lastMaster, MasterPriority: in.lastPrio, VIPsSet: State(in.m.State()) == Master, Stats: in.stats,
+			LastTransition: in.history.last().Time, MasterInterval: in.m.MasterInterval(), DownInterval: in.m.DownInterval(),
+			Source: in.src, Master: in.lastMaster, MasterPriority: in.lastPrio, VIPsSet: State(in.m.State()) == Master, Stats: in.stats.clone(),
 			Weights: map[string]int{}, History: in.history.all(), In: -1, Out: -1, Devs: e.devices(in),
 		}
 		if t := &in.timers[machine.Main]; t.set {

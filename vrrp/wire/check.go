@@ -39,21 +39,21 @@ type Expect struct {
 	Version  uint8
 	AuthType uint8 // version 2
 	Auth     [AuthLen]byte
-	Interval time.Duration // version 2
 	Checksum ChecksumKind
 	// NeverOld refuses the old checksum of unicast adverts (old_unicast_checksum never).
 	NeverOld bool
-	// Addrs are the virtual addresses in any order; SkipAddrs: they are not compared.
-	Addrs     []netip.Addr
+	// SkipAddrs: Addrs are not compared.
 	SkipAddrs bool
 	// Unicast instances take nothing that was sent to a group, the others only what was sent to Group.
 	Unicast bool
-	Group   netip.Addr
-	// Peers are the unicast peers; with CheckSource others are refused.
-	Peers       []Peer
+	// CheckSource refuses what does not come from one of Peers.
 	CheckSource bool
 	// MinTTL and MaxTTL bound the TTL; zero both: any.
-	MinTTL, MaxTTL int
+	MinTTL, MaxTTL uint8
+	Interval       time.Duration // version 2
+	Addrs          []netip.Addr  // the virtual addresses in any order
+	Group          netip.Addr
+	Peers          []Peer // the unicast peers
 	HMAC           *Verifier
 	AH             *AH // with AuthType AuthAH
 	Own            netip.Addr
@@ -67,7 +67,7 @@ type Peer struct {
 
 // ttlGood and known look at the sender.
 func (e *Expect) ttlGood(p *Packet) bool {
-	low, high := e.MinTTL, e.MaxTTL
+	low, high := int(e.MinTTL), int(e.MaxTTL)
 	for i := range e.Peers {
 		if e.Peers[i].Addr == p.Src {
 			low, high = e.Peers[i].MinTTL, e.Peers[i].MaxTTL
