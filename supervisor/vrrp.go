@@ -161,7 +161,7 @@ func (p *vrrpPart) bfd(sessions []bfdState) {
 
 func (p *vrrpPart) run(ctx context.Context, ready func()) error {
 	go func() {
-		if _, err := p.engine.Snapshot(ctx); err == nil { // the owner answers: it runs
+		if p.engine.Running(ctx) == nil {
 			ready()
 		}
 	}()

@@ -163,8 +163,8 @@ func (e *Engine) wanting(name string) bool {
 		if in.cfg.device() == name && name != "" {
 			return true
 		}
-		for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
-			if at, ok := in.cfg.addrVMAC(&a); a.Dev == name || ok && at.dev == name {
+		for a := range in.cfg.addresses() {
+			if at, ok := in.cfg.addrVMAC(a); a.Dev == name || ok && at.dev == name {
 				return true
 			}
 		}

@@ -120,7 +120,7 @@ func (e *Engine) commit(next *setup) {
 		e.act.say(slog.LevelError, err.Error(), slog.Any("err", err))
 	}
 	before := e.byName
-	e.cfg, e.byName = next.cfg, map[string]*instance{}
+	e.cfg, e.byName = next.cfg, make(map[string]*instance, len(next.cfg.Instances))
 	list := make([]*instance, 0, len(next.cfg.Instances))
 	type change struct {
 		in     *instance
@@ -154,11 +154,11 @@ func (e *Engine) commit(next *setup) {
 			e.remove(in, before)
 		}
 	}
-	e.instances, e.vips = list, map[netip.Addr]bool{}
+	e.instances, e.vips = list, make(map[netip.Addr]bool, len(list))
 	for id, in := range list {
 		in.m.ID = id
-		for _, a := range slices.Concat(in.addrs(), in.excluded()) {
-			e.vips[a] = true
+		for a := range in.cfg.addresses() {
+			e.vips[a.Prefix.Addr()] = true
 		}
 	}
 	e.regroup(next.cfg)

@@ -397,6 +397,9 @@ func (e *Engine) readersFor(v6 bool) chan *batch.Reader {
 	return e.readers[v6]
 }
 
+// Running returns once the owner answers, with an error if it has ended or ctx has.
+func (e *Engine) Running(ctx context.Context) error { return e.call(ctx, func() {}) }
+
 // listen starts the receiver of a socket.
 func (e *Engine) listen(s *socket) {
 	if s.listening || s.file == nil {

@@ -180,7 +180,7 @@ func TestLeftoversOfAKilledPredecessorAreRemoved(t *testing.T) {
 		}
 		defer k.Close()
 		dev, _ := net.InterfaceByName("eth0")
-		for _, err := range k.Apply([]vip.Change{{Add: true, Index: dev.Index, Addr: vip.Address{Prefix: netip.MustParsePrefix("10.9.0.77/24")}}}) {
+		for _, err := range k.Apply([]vip.Change{{Add: true, Index: dev.Index, Addr: &vip.Address{Prefix: netip.MustParsePrefix("10.9.0.77/24")}}}) {
 			if err != nil {
 				t.Error(err)
 			}

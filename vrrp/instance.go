@@ -170,15 +170,6 @@ func (in *instance) addrs() []netip.Addr {
 	return list
 }
 
-// excluded are the addresses that the adverts do not name.
-func (in *instance) excluded() []netip.Addr {
-	list := make([]netip.Addr, 0, len(in.cfg.Excluded))
-	for _, a := range in.cfg.Excluded {
-		list = append(list, a.Prefix.Addr())
-	}
-	return list
-}
-
 // adopt derives from configuration and interface what receiving and sending need.
 func (in *instance) adopt() {
 	c := in.cfg

@@ -203,7 +203,7 @@ func (e *Engine) staticLost(p vip.Present) {
 func (e *Engine) staticGone(name string) {
 	for _, a := range e.cfg.StaticAddrs {
 		if dev := a.Dev; (dev == name || dev == "" && e.cfg.DefaultIface == name) && a.TrackGroup != "" {
-			c := vip.Change{Addr: a}
+			c := vip.Change{Addr: &a}
 			e.broken[c.String()] = a.TrackGroup
 		}
 	}
@@ -221,7 +221,7 @@ func (e *Engine) staticsBack() {
 		if dev == "" {
 			dev = e.cfg.DefaultIface
 		}
-		if c := (vip.Change{Addr: a}); a.TrackGroup != "" && byName(e.ifaces, dev) == nil {
+		if c := (vip.Change{Addr: &a}); a.TrackGroup != "" && byName(e.ifaces, dev) == nil {
 			e.broken[c.String()] = a.TrackGroup
 		}
 	}

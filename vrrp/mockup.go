@@ -55,7 +55,7 @@ func (m *mockup) do(c *vip.Change, instance string) (out []Write) {
 	if first >= 0 && list[first] == p && p.Addr().Is4() && !m.e.promotes(w.Dev) {
 		for _, o := range list {
 			if o != p && sameNetwork(o, p) {
-				gone := vip.Change{Index: at.index, Addr: vip.Address{Prefix: o}}
+				gone := vip.Change{Index: at.index, Addr: &vip.Address{Prefix: o}}
 				m.present[presenceOf(&gone)] = false
 				m.taken[presenceOf(&gone)] = true
 				out = append(out, Write{Verb: "remove", What: gone.String(), Dev: w.Dev, Note: "by the kernel, which takes it along with the first address of its network"})

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -14,8 +15,10 @@ import (
 func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 	p := &plan{name: in.cfg.Name, term: term}
 	router := map[int]bool{}
-	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
-		i := e.ifaceOf(in, &a)
+	n := len(in.cfg.VIPs) + len(in.cfg.Excluded)
+	p.add, p.frames = slices.Grow(p.add, n+len(in.cfg.Routes)+len(in.cfg.Rules)), slices.Grow(p.frames, n)
+	for a := range in.cfg.addresses() {
+		i := e.ifaceOf(in, a)
 		if i == nil {
 			continue
 		}
@@ -34,7 +37,7 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		}
 		if f != nil {
 			an := announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name, extra: in.elsewhere(i)}
-			an.lane, an.pause = e.lane(in, i, &a)
+			an.lane, an.pause = e.lane(in, i, a)
 			p.frames = append(p.frames, an)
 		}
 	}
@@ -50,16 +53,32 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 	if len(in.cfg.Routes)+len(in.cfg.Rules) > 0 {
 		links = e.linkNames()
 	}
-	for _, r := range in.cfg.Routes {
+	for k := range in.cfg.Routes {
+		r := &in.cfg.Routes[k]
 		if !r.FindsWay() {
-			r.Dev = in.cfg.Iface
+			own := *r
+			own.Dev = in.cfg.Iface
+			r = &own
 		}
-		p.add = append(p.add, vip.Change{Add: true, Route: &r, Links: links})
+		p.add = append(p.add, vip.Change{Add: true, Route: r, Links: links})
 	}
-	for _, r := range in.cfg.Rules {
-		p.add = append(p.add, vip.Change{Add: true, Rule: &r, Links: links})
+	for k := range in.cfg.Rules {
+		p.add = append(p.add, vip.Change{Add: true, Rule: &in.cfg.Rules[k], Links: links})
 	}
 	return p
+}
+
+// addresses are first those that adverts name, then the excluded ones.
+func (c *InstanceConfig) addresses() iter.Seq[*vip.Address] {
+	return func(yield func(*vip.Address) bool) {
+		for _, list := range [...][]vip.Address{c.VIPs, c.Excluded} {
+			for i := range list {
+				if !yield(&list[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // elsewhere tells interfaces on which nothing but announcements is sent regularly: virtual MACs, and with garp_extra_if all also others
@@ -150,7 +169,8 @@ func (e *Engine) statics() (list []vip.Change) {
 	if e.cfg == nil {
 		return nil
 	}
-	for _, a := range e.cfg.StaticAddrs {
+	for k := range e.cfg.StaticAddrs {
+		a := &e.cfg.StaticAddrs[k]
 		dev := a.Dev
 		if dev == "" {
 			dev = e.cfg.DefaultIface

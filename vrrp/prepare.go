@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
@@ -19,7 +18,7 @@ type setup struct {
 	cfg     *Config
 	table   map[int]*iface
 	sockets map[socketKey]*socket // opened for it
-	ground  map[string]footing    // by instance
+	ground  map[string]footing    // by instance, of those that stand on more than their interface
 	serial  int                   // of the last interface that went before the table was read
 	made    []string              // VMAC interfaces made for it
 	lacks   []*SetupError         // what could not be made: the instances concerned are in FAULT
@@ -96,7 +95,7 @@ func (e *Engine) discard(s *setup) {
 }
 
 func (p *preparing) instance(c *InstanceConfig) error {
-	for _, a := range slices.Concat(c.VIPs, c.Excluded) {
+	for a := range c.addresses() {
 		if a.Dev != "" && byName(p.table, a.Dev) == nil && !p.lenient {
 			return &SetupError{Kind: NoInterface, Instance: c.Name, Op: fmt.Sprintf("place %s", a.Prefix), Iface: a.Dev, Err: errNoInterface}
 		}
@@ -105,7 +104,7 @@ func (p *preparing) instance(c *InstanceConfig) error {
 	set := footing{}
 	if c.Iface == "" && !c.Src.IsValid() && len(c.Peers) > 0 {
 		set.src = sourceTo(c.Peers[0].Addr, c.VRF)
-		p.ground[c.Name] = set
+		p.stand(c, set)
 	}
 	if dev == "" {
 		if err := p.addrVMACs(c); err != nil {
@@ -130,7 +129,7 @@ func (p *preparing) instance(c *InstanceConfig) error {
 			set.given = vmacSource(c, i)
 		}
 	}
-	p.ground[c.Name] = set
+	p.stand(c, set)
 	if err := p.addrVMACs(c); err != nil {
 		return err
 	}
@@ -205,8 +204,8 @@ func (p *preparing) make(c *InstanceConfig, base *iface, mac []byte, own bool) (
 // addrVMACs makes the interfaces of addresses that want a virtual MAC somewhere else than on the instance's own interface.
 func (p *preparing) addrVMACs(c *InstanceConfig) error {
 	set := p.ground[c.Name]
-	for _, a := range slices.Concat(c.VIPs, c.Excluded) {
-		at, ok := c.addrVMAC(&a)
+	for a := range c.addresses() {
+		at, ok := c.addrVMAC(a)
 		if !ok || set.addrs[at] != nil {
 			continue
 		}
@@ -226,8 +225,15 @@ func (p *preparing) addrVMACs(c *InstanceConfig) error {
 		}
 		set.addrs[at] = v
 	}
-	p.ground[c.Name] = set
+	p.stand(c, set)
 	return nil
+}
+
+// stand keeps what an instance stands on, unless that is nothing but its interface.
+func (p *preparing) stand(c *InstanceConfig, set footing) {
+	if set.own != nil || set.addrs != nil || set.src.IsValid() || set.given.IsValid() {
+		p.ground[c.Name] = set
+	}
 }
 
 // socketOn is the socket that the instance shares with others on an interface.
@@ -280,7 +286,7 @@ func byName(table map[int]*iface, name string) *iface {
 
 // validate checks what does not depend on the machine.
 func validate(cfg *Config) error {
-	names := map[string]bool{}
+	names := make(map[string]bool, len(cfg.Instances))
 	type slot struct {
 		iface string
 		v6    bool
@@ -288,7 +294,7 @@ func validate(cfg *Config) error {
 		group netip.Addr
 		peers bool
 	}
-	slots := map[slot]string{}
+	slots := make(map[slot]string, len(cfg.Instances))
 	for _, c := range cfg.Instances {
 		fail := func(format string, args ...any) error {
 			return &SetupError{Kind: BadConfig, Instance: c.Name, Op: "check the configuration", Err: fmt.Errorf(format, args...)}

@@ -67,7 +67,7 @@ func (a *actuator) reclaimAddresses(inUse map[int]bool, wanted map[vip.Present]b
 	for _, p := range list {
 		if p.Proto == vip.Protocol && inUse[p.Index] && !wanted[vip.Present{Index: p.Index, Prefix: p.Prefix}] {
 			a.log.Info(fmt.Sprintf("removing leftover address %s of a predecessor", p.Prefix))
-			del = append(del, vip.Change{Index: p.Index, Addr: vip.Address{Prefix: p.Prefix}})
+			del = append(del, vip.Change{Index: p.Index, Addr: &vip.Address{Prefix: p.Prefix}})
 		}
 	}
 	for _, err := range a.kernel.Apply(del) {

@@ -3,7 +3,6 @@ package vrrp
 import (
 	"log/slog"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -65,11 +64,14 @@ func (e *Engine) sizeBuffers() {
 
 // holdSettings sets what an instance wants of the interfaces that it uses; releaseSettings puts it back.
 func (e *Engine) holdSettings(in *instance) {
+	if !in.holds && !in.cfg.PromoteSecondaries && in.vmac == nil && len(in.addrVMACs) == 0 {
+		return
+	}
 	user := in.cfg.Name
 	want := map[string]string{}
 	names := map[string]bool{}
-	for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
-		if i := e.ifaceOf(in, &a); i != nil && a.Prefix.Addr().Is4() {
+	for a := range in.cfg.addresses() {
+		if i := e.ifaceOf(in, a); i != nil && a.Prefix.Addr().Is4() {
 			names[i.name] = true
 		}
 	}

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -101,9 +102,10 @@ func (e *Engine) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 func (e *Engine) snapshot(s *Snapshot) {
 	*s = Snapshot{Time: time.Now(), Config: e.cfg, UnknownVRID: e.unknown}
-	maps := map[trackKind]*map[string]ObjectSnapshot{trackScript: &s.Scripts, trackFile: &s.Files, trackProcess: &s.Processes, trackBFD: &s.BFD}
+	s.Instances = make([]InstanceSnapshot, 0, len(e.instances))
+	kinds := map[trackKind]*map[string]ObjectSnapshot{trackScript: &s.Scripts, trackFile: &s.Files, trackProcess: &s.Processes, trackBFD: &s.BFD}
 	for key, o := range e.objects {
-		m := maps[key.kind]
+		m := kinds[key.kind]
 		if m == nil {
 			continue
 		}
@@ -117,7 +119,7 @@ func (e *Engine) snapshot(s *Snapshot) {
 			Config: in.cfg, State: State(in.m.State()), Want: State(in.m.Wants()), Priority: in.m.Priority(),
 			LastTransition: in.history.last().Time, MasterInterval: in.m.MasterInterval(), DownInterval: in.m.DownInterval(),
 			Source: in.src, Master: in.lastMaster, MasterPriority: in.lastPrio, VIPsSet: State(in.m.State()) == Master, Stats: in.stats.clone(),
-			Weights: map[string]int{}, History: in.history.all(), In: -1, Out: -1, Devs: e.devices(in),
+			Weights: maps.Clone(in.weights), History: in.history.all(), In: -1, Out: -1, Devs: e.devices(in),
 		}
 		if t := &in.timers[machine.Main]; t.set {
 			is.Due = e.epoch.Add(t.due)
@@ -130,9 +132,6 @@ func (e *Engine) snapshot(s *Snapshot) {
 		}
 		for f := range in.faults {
 			is.Faults = append(is.Faults, f)
-		}
-		for k, w := range in.weights {
-			is.Weights[k] = w
 		}
 		if in.ifc != nil {
 			is.IfaceUp, is.IfaceIndex = in.ifc.up, in.ifc.index

@@ -133,7 +133,7 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 				users[d.key.name] = append(users[d.key.name], IfaceUser{in.cfg.Name, d.weight, d.revers})
 			}
 		}
-		for _, a := range slices.Concat(in.cfg.VIPs, in.cfg.Excluded) {
+		for a := range in.cfg.addresses() {
 			if a.Dev != "" && !seen[a.Dev] && !a.NoTrack {
 				seen[a.Dev] = true
 				users[a.Dev] = append(users[a.Dev], IfaceUser{Instance: in.cfg.Name})

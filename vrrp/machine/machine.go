@@ -287,14 +287,14 @@ const (
 // Action is one output. Which fields count depends on Kind.
 type Action struct {
 	Kind        ActionKind
-	M           *Machine
-	G           *Group
 	From, State State
 	Prio        uint8
 	Timer       Timer
-	After       time.Duration
 	Burst       Burst
 	Why         Remark
+	M           *Machine
+	G           *Group
+	After       time.Duration
 	Src         netip.Addr
 	Late        time.Duration
 }

@@ -14,12 +14,18 @@ const (
 	icmpv6    = 58
 )
 
-// ethernet begins a frame.
-func ethernet(src, dst net.HardwareAddr, kind uint16) ([]byte, error) {
+// Lengths of the frames: an Ethernet header, and the ARP message, or IPv6 header and neighbour advertisement.
+const (
+	lenARP = 14 + 28
+	lenNA  = 14 + 40 + 32
+)
+
+// ethernet begins a frame of so many bytes.
+func ethernet(src, dst net.HardwareAddr, kind uint16, size int) ([]byte, error) {
 	if len(src) != 6 {
 		return nil, fmt.Errorf("hardware address %q is not of an Ethernet", src)
 	}
-	b := append(append(make([]byte, 0, 86), dst...), src...)
+	b := append(append(make([]byte, 0, size), dst...), src...)
 	return binary.BigEndian.AppendUint16(b, kind), nil
 }
 
@@ -27,7 +33,7 @@ func ethernet(src, dst net.HardwareAddr, kind uint16) ([]byte, error) {
 // ff:ff:ff:ff:ff:ff as target hardware address (RFC 5227 §3 calls it an announcement). Padding is left to the driver.
 func ARP(mac net.HardwareAddr, ip netip.Addr) ([]byte, error) {
 	all := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	b, err := ethernet(mac, all, etherARP)
+	b, err := ethernet(mac, all, etherARP, lenARP)
 	if err != nil {
 		return nil, fmt.Errorf("build gratuitous ARP for %s: %w", ip, err)
 	}
@@ -41,7 +47,7 @@ func ARP(mac net.HardwareAddr, ip netip.Addr) ([]byte, error) {
 // interface forwards, with the target link-layer address.
 func NA(mac net.HardwareAddr, ip netip.Addr, router bool) ([]byte, error) {
 	all := netip.MustParseAddr("ff02::1").As16()
-	b, err := ethernet(mac, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, etherIPv6)
+	b, err := ethernet(mac, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, etherIPv6, lenNA)
 	if err != nil {
 		return nil, fmt.Errorf("build neighbour advertisement for %s: %w", ip, err)
 	}

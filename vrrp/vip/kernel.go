@@ -77,7 +77,7 @@ func (k *Kernel) Close() error {
 type Change struct {
 	Add   bool
 	Index int // of the address's interface
-	Addr  Address
+	Addr  *Address
 	Route *Route // beats Addr
 	Rule  *Rule  // beats both
 	Links Links  // for routes and rules

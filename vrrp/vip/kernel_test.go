@@ -105,7 +105,7 @@ func TestAddressesAsIPShowsThem(t *testing.T) {
 		{Address{Prefix: prefix("fd09::102/64"), NoDAD: true}, "inet6 fd09::102/64 scope global nodad valid_lft forever preferred_lft forever"},
 	} {
 		want := strings.Join(strings.Fields(c.want), " ")
-		do(t, k, Change{Add: true, Index: l.Index["v0"], Addr: c.a})
+		do(t, k, Change{Add: true, Index: l.Index["v0"], Addr: &c.a})
 		if got := strings.Join(strings.Fields(ip(t, "addr show dev v0")), " "); !strings.Contains(got, want) {
 			t.Errorf("%s: ip shows\n%s\nwithout\n%s", c.a.Prefix, got, want)
 		}
@@ -117,7 +117,7 @@ func TestAddressesAsIPShowsThem(t *testing.T) {
 		if err != nil || !found {
 			t.Errorf("%s: not listed with our protocol: %v", c.a.Prefix, err)
 		}
-		do(t, k, Change{Index: l.Index["v0"], Addr: c.a})
+		do(t, k, Change{Index: l.Index["v0"], Addr: &c.a})
 		if got := ip(t, "-o addr show dev v0"); strings.Contains(got, c.a.Prefix.Addr().String()+"/") || strings.Contains(got, c.a.Prefix.Addr().String()+" ") {
 			t.Errorf("%s is still there", c.a.Prefix)
 		}
@@ -246,7 +246,7 @@ func TestManyAddressesInOneGoKeepTheirErrorsApart(t *testing.T) {
 	k, l := open(t)
 	var list []Change
 	for i := range 600 {
-		c := Change{Add: true, Index: l.Index["v1"], Addr: Address{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i >> 8), byte(i)}), 32)}}
+		c := Change{Add: true, Index: l.Index["v1"], Addr: &Address{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i >> 8), byte(i)}), 32)}}
 		if i == 300 {
 			c.Index = 99999
 		}

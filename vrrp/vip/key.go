@@ -97,7 +97,7 @@ func (c *Change) Same(o *Change) bool {
 	case (c.Rule == nil) != (o.Rule == nil) || (c.Route == nil) != (o.Route == nil) || c.Index != o.Index:
 		return false
 	case c.Rule == nil && c.Route == nil:
-		return c.Addr.bare() == o.Addr.bare()
+		return c.Addr == o.Addr || c.Addr.bare() == o.Addr.bare()
 	case c.Rule == o.Rule && c.Route == o.Route:
 		return true
 	}
@@ -112,9 +112,10 @@ func (c *Change) Same(o *Change) bool {
 }
 
 // bare is an address without what the kernel does not know of.
-func (a Address) bare() Address {
-	a.Dev, a.NoTrack, a.UseVMAC, a.TrackGroup = "", false, false, ""
-	return a
+func (a *Address) bare() Address {
+	b := *a
+	b.Dev, b.NoTrack, b.UseVMAC, b.TrackGroup = "", false, false, ""
+	return b
 }
 
 // Tracked reports whether the loss of what is added counts.
