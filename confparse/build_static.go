@@ -39,7 +39,7 @@ func (p *interp) buildStatic(c *vrrp.Config) {
 			if !p.raw.byInstance[m.Text].built {
 				continue
 			}
-			tg.Instances = append(tg.Instances, m.Text)
+			tg.Instances = append(tg.Instances, m.own())
 		}
 		c.TrackGroups = append(c.TrackGroups, tg)
 	}

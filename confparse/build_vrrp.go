@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"releve/vrrp"
@@ -70,11 +71,25 @@ func (p *interp) buildVRRP(cfg *Config) {
 			c.Groups = append(c.Groups, gc)
 		}
 	}
+	names := map[string]string{}
+	shared := func(s *string) {
+		if names[*s] == "" {
+			names[*s] = *s
+		}
+		*s = names[*s]
+	}
 	for i, in := range c.Instances { // a copy lets go of everything that was read about the instance, and lies close to the next one's
 		own := *in
+		own.Name = strings.Clone(in.Name)
+		shared(&own.Iface)
+		shared(&own.Group)
 		own.VIPs, own.Excluded, own.Peers = slices.Clone(in.VIPs), slices.Clone(in.Excluded), slices.Clone(in.Peers)
+		for k := range own.VIPs {
+			shared(&own.VIPs[k].Dev)
+		}
 		c.Instances[i] = &own
 	}
+	c.Instances = slices.Clone(c.Instances)
 	p.buildStatic(c)
 	p.buildSync(cfg)
 	p.scriptSecurity()

@@ -181,7 +181,7 @@ func (p *interp) buildGroup(sg *rawGroup) *vrrp.GroupConfig {
 		case vi.sg != sg:
 			p.bad(m.Pos, "sync-group", "sync group %s: %s is in group %s already", sg.name, m.Text, vi.sg.name)
 		case vi.built:
-			c.Members = append(c.Members, m.Text)
+			c.Members = append(c.Members, m.own())
 		}
 	}
 	c.Track = p.refs(&sg.track)

@@ -119,7 +119,7 @@ func (o *words) arg(k *Word) string {
 		o.bad = true
 		return ""
 	}
-	return o.next().Text
+	return o.next().own()
 }
 
 // fail complains about the last word read; the line is dropped.

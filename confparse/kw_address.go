@@ -114,7 +114,7 @@ func (p *interp) address(s *Statement, static bool) (rawAddress, bool) {
 				return "", false
 			}
 			i++
-			return w[i].Text, true
+			return w[i].own(), true
 		}
 		switch o {
 		case "dev":

@@ -128,7 +128,7 @@ func (p *interp) daemonScript(what string, cmd *script.Command, u *usage, unset 
 
 // emailTable is notification_email.
 var emailTable = &Table{Name: "notification_email", Item: "ADDRESS", one: true, item: func(p *interp, s *Statement) {
-	p.raw.global.g.SMTP.To = append(p.raw.global.g.SMTP.To, s.Words[0].Text)
+	p.raw.global.g.SMTP.To = append(p.raw.global.g.SMTP.To, s.Words[0].own())
 }}
 
 func setSMTPServer(p *interp, u *usage) {

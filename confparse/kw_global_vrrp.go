@@ -100,7 +100,7 @@ func globalVRRPRows() []Keyword {
 			f := &p.raw.global.g.Firewall
 			f.IPSets, f.SetNames = len(u.rest()) > 0, nil
 			for _, w := range u.rest() {
-				f.SetNames = append(f.SetNames, w.Text)
+				f.SetNames = append(f.SetNames, w.own())
 			}
 		}},
 		{Name: "disable_local_igmp", Room: roomVRRP, Since: "2.1.4", Help: "no membership reports for 224.0.0.0/24", set: func(p *interp, u *usage) { p.raw.global.g.Firewall.DisableLocalIGMP = true }},
@@ -165,7 +165,7 @@ func setSyncDaemon(p *interp, u *usage) {
 	}
 	var s rawSync
 	w := u.rest()
-	s.d.Iface = w[0].Text
+	s.d.Iface = w[0].own()
 	if len(s.d.Iface) > maxIfName {
 		p.bad(w[0].Pos, "too-long", "interface name %q: at most %d characters", s.d.Iface, maxIfName)
 		return
@@ -175,7 +175,7 @@ func setSyncDaemon(p *interp, u *usage) {
 		o := w[i].Text
 		if !oneOf(o, words) {
 			if i == 1 {
-				s.instance = o
+				s.instance = w[i].own()
 				continue
 			}
 			p.bad(w[i].Pos, "invalid-value", "lvs_sync_daemon: unknown option %q, want %s", o, orList(words)).Suggest = nearest(o, words)
@@ -186,7 +186,7 @@ func setSyncDaemon(p *interp, u *usage) {
 			break
 		}
 		i++
-		v := w[i].Text
+		v := w[i].own()
 		n := func(lo, hi uint64) (uint64, bool) {
 			n, err := strconv.ParseUint(v, 10, 32)
 			if err != nil || n < lo || n > hi {

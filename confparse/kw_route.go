@@ -59,7 +59,7 @@ func joined(s *Statement) string {
 	for i := range s.Words {
 		w[i] = quoteWord(s.Words[i].Text)
 	}
-	return strings.Join(w, " ")
+	return strings.Clone(strings.Join(w, " ")) // of a single word it would be the word itself
 }
 
 // route reads a line of virtual_routes or static_routes.

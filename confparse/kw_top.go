@@ -63,13 +63,13 @@ var topTable = &Table{rows: func() []Keyword {
 
 // linkbeatTable is linkbeat_interfaces.
 var linkbeatTable = &Table{Name: "linkbeat_interfaces", Item: "INTERFACE [MII|ETHTOOL|IOCTL]", item: func(p *interp, s *Statement) {
-	l := vrrp.Linkbeat{Iface: s.Words[0].Text}
+	l := vrrp.Linkbeat{Iface: s.Words[0].own()}
 	if !p.hasInterface(l.Iface) && !p.raw.global.dynamicIfaces.or(false) {
 		d := p.hostBad(s.Words[0].Pos, "interface-missing", "linkbeat_interfaces %s: the interface does not exist", l.Iface)
 		d.Exit = ExitFatal
 	}
 	if len(s.Words) > 1 {
-		switch m := s.Words[1].Text; m {
+		switch m := s.Words[1].own(); m {
 		case "MII", "ETHTOOL", "IOCTL":
 			l.Method = m
 		default:
@@ -103,7 +103,7 @@ var delaysTable = &Table{Name: "interface_up_down_delays", Item: "INTERFACE DOWN
 		}
 		d[i] = v
 	}
-	p.raw.delays[w[0].Text] = vrrp.IfaceDelay{Down: d[0], Up: d[1]}
+	p.raw.delays[w[0].own()] = vrrp.IfaceDelay{Down: d[0], Up: d[1]}
 	p.raw.delayPos[w[0].Text] = w[0].Pos
 }}
 
@@ -144,7 +144,7 @@ func (p *interp) garpInterface(w Word) {
 		p.raw.inGARPGroup = map[string]bool{}
 	}
 	p.raw.inGARPGroup[w.Text] = true
-	p.garp.c.Ifaces = append(p.garp.c.Ifaces, w.Text)
+	p.garp.c.Ifaces = append(p.garp.c.Ifaces, w.own())
 	p.needInterface(w.Pos, "garp_group", w.Text)
 }
 

@@ -12,7 +12,7 @@ import (
 // trackRef reads `NAME [weight N] [reverse|noreverse]`.
 func (p *interp) trackRef(s *Statement, limit int) (rawTrackRef, bool) {
 	w := s.Words
-	t := rawTrackRef{r: vrrp.TrackRef{Name: w[0].Text}, pos: w[0].Pos}
+	t := rawTrackRef{r: vrrp.TrackRef{Name: w[0].own()}, pos: w[0].Pos}
 	for i := 1; i < len(w); i++ {
 		switch o := w[i].Text; o {
 		case "weight":
@@ -289,7 +289,7 @@ var trackProcessTable = &Table{Name: "vrrp_track_process", rows: func() []Keywor
 			}
 			c.Path, c.Params = u.str(0), nil
 			for _, w := range u.rest()[1:] {
-				c.Params = append(c.Params, w.Text)
+				c.Params = append(c.Params, w.own())
 			}
 			if c.ParamMatch == "" && len(c.Params) > 0 {
 				c.ParamMatch = "exact"

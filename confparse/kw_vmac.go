@@ -57,7 +57,7 @@ func (p *interp) vmacName(c *vrrp.VMACConfig, w Word) {
 		p.bad(w.Pos, "vmac", "interface name %q: / and blanks are not possible", w.Text)
 		return
 	}
-	c.Name = w.Text
+	c.Name = w.own()
 }
 
 func (p *interp) linkGroup(c *vrrp.VMACConfig, w Word) {

@@ -32,7 +32,7 @@ type usage struct {
 func (u *usage) has(i int) bool          { return i < u.n }
 func (u *usage) int(i int) int           { return int(u.v[i].n) }
 func (u *usage) dur(i int) time.Duration { return u.v[i].d }
-func (u *usage) str(i int) string        { return u.v[i].s }
+func (u *usage) str(i int) string        { return strings.Clone(u.v[i].s) }
 func (u *usage) addr(i int) netip.Addr   { return u.v[i].addr }
 func (u *usage) pos() Pos                { return u.st.Pos() }
 func (u *usage) at(i int) Pos            { return u.v[i].pos }
@@ -40,7 +40,7 @@ func (u *usage) rest() []Word            { return u.st.Words[1:] }
 func (u *usage) orTrue() bool            { return u.n == 0 || u.v[0].b }
 func (u *usage) strOr(i int, d string) string {
 	if i < u.n {
-		return u.v[i].s
+		return strings.Clone(u.v[i].s)
 	}
 	return d
 }
@@ -369,10 +369,10 @@ func splitCommand(s string) []string {
 func (u *usage) command() *script.Command {
 	c := &script.Command{Args: splitCommand(u.v[0].s)}
 	if u.n > 1 {
-		c.User = u.v[1].s
+		c.User = u.str(1)
 	}
 	if u.n > 2 {
-		c.Group = u.v[2].s
+		c.Group = u.str(2)
 	}
 	return c
 }
