@@ -36,6 +36,11 @@ func (e *Engine) newInstance(id int, c *InstanceConfig, f footing) *instance {
 	e.tie(in, f)
 	in.plan = e.plan(in, new(atomic.Uint64))
 	e.actions = in.m.Reconfigure(machineConfig(c, in.src), in.m.Priority(), e.actions[:0])
+	// What will be needed anyway is made here, where it lies close together and between nothing that goes again.
+	in.history.list = make([]turn, 0, usualTurns)
+	if in.sock != nil && in.src.IsValid() && !e.rehearsing {
+		in.encode(in.m.Priority())
+	}
 	return in
 }
 

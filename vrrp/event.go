@@ -55,13 +55,27 @@ type Transition struct {
 // ringSize is how many transitions an instance remembers.
 const ringSize = 32
 
+// usualTurns is how many of them a list has room for from the beginning: most instances start, become master or not, and stay so.
+const usualTurns = 2
+
 // ring keeps the last transitions.
 type ring struct {
-	list []Transition // up to ringSize
+	list []turn // up to ringSize
 	n    int
 }
 
-func (r *ring) add(t Transition) {
+// turn is a Transition in less space.
+type turn struct {
+	at       int64 // nanoseconds since 1970
+	from, to State
+	cause    string
+}
+
+func (t turn) transition() Transition {
+	return Transition{Time: time.Unix(0, t.at), From: t.from, To: t.to, Cause: t.cause}
+}
+
+func (r *ring) add(t turn) {
 	if len(r.list) < ringSize {
 		r.list = append(r.list, t)
 	} else {
@@ -75,14 +89,14 @@ func (r *ring) last() Transition {
 	if r.n == 0 {
 		return Transition{}
 	}
-	return r.list[(r.n-1)%ringSize]
+	return r.list[(r.n-1)%ringSize].transition()
 }
 
 // all gives the transitions, oldest first.
 func (r *ring) all() []Transition {
 	var out []Transition
 	for i := max(0, r.n-ringSize); i < r.n; i++ {
-		out = append(out, r.list[i%ringSize])
+		out = append(out, r.list[i%ringSize].transition())
 	}
 	return out
 }

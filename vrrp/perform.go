@@ -148,7 +148,11 @@ func (e *Engine) sayAt(level slog.Level, in *instance, text string, attrs ...slo
 func (e *Engine) enter(in *instance, a *machine.Action) {
 	clear(in.said)
 	cause := e.cause(in, a)
-	in.history.add(Transition{Time: time.Now(), From: State(a.From), To: State(a.State), Cause: cause})
+	if cause == e.lastCause {
+		cause = e.lastCause // a thousand that lost the same master keep one string
+	}
+	e.lastCause = cause
+	in.history.add(turn{at: time.Now().UnixNano(), from: State(a.From), to: State(a.State), cause: cause})
 	if a.Why == machine.AdvertTimeout {
 		e.detail(in, "Receive advertisement timeout")
 	}

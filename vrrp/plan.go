@@ -14,7 +14,7 @@ import (
 // plan collects what the actuator needs for an instance.
 func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 	p := &plan{name: in.cfg.Name, term: term}
-	router := map[int]bool{}
+	var router map[int]bool // of interfaces with IPv6 addresses
 	n := len(in.cfg.VIPs) + len(in.cfg.Excluded)
 	p.add, p.frames = slices.Grow(p.add, n+len(in.cfg.Routes)+len(in.cfg.Rules)), slices.Grow(p.frames, n)
 	for a := range in.cfg.addresses() {
@@ -28,6 +28,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		}
 		if a.Prefix.Addr().Is6() {
 			if _, known := router[i.index]; !known {
+				if router == nil {
+					router = map[int]bool{}
+				}
 				router[i.index] = forwards(i.name)
 			}
 		}

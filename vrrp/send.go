@@ -95,9 +95,20 @@ func (in *instance) encode(prio uint8) {
 	if o.signer != nil {
 		trailer = wire.TrailerLen
 	}
-	o.copies = o.copies[:0]
+	copies := len(c.Peers)
+	if !c.unicast() {
+		copies++
+	}
+	o.copies = slices.Grow(o.copies[:0], copies)
+	size := a.Len() + trailer
+	if !c.IPv6 {
+		size += wire.IPv4HeaderLen
+	}
+	if o.ah != nil {
+		size += wire.AHLen
+	}
 	add := func(dst netip.Addr, ttl uint8) {
-		g := outgoing{dst: dst}
+		g := outgoing{dst: dst, frame: make([]byte, 0, size)}
 		if !c.IPv6 {
 			g.frame = wire.AppendIPv4(g.frame, in.src, dst, ttl, o.id, a.Len()+trailer)
 			if o.ah != nil {

@@ -24,25 +24,12 @@ func (s State) String() string { return [...]string{"INIT", "BACKUP", "MASTER", 
 
 // Config is what the decisions of one instance depend on.
 type Config struct {
-	Version  int   // 2 or 3
-	Priority uint8 // 1..255, before tracking
+	Version int // 2 or 3
 	// Interval is the own advert interval.
 	Interval time.Duration
 	// DownAdverts is down_timer_adverts: how many silent intervals make a master dead. The RFCs know only 3, which zero means.
-	DownAdverts int
-	// StartMaster starts as master without waiting. The reference does so only for the address owner (priority 255).
-	StartMaster  bool
-	NoPreempt    bool
+	DownAdverts  int
 	PreemptDelay time.Duration
-
-	LowerPrioNoAdvert    bool
-	HigherPrioSendAdvert bool
-	// LastWord makes a master that gives way to another master say so by an advert of its own priority, as HigherPrioSendAdvert does,
-	// unless the other's advert is its first: of two masters that meet, as after a healed partition, the better one may be the first
-	// to speak, and would never learn that there was another one whose hosts have to be told of it.
-	LastWord           bool
-	OwnerIgnoreAdverts bool
-	TimerExpiredBackup bool
 	// TimerExpiredPrio is the highest priority that another router may have, for TimerExpiredBackup; zero: 254.
 	TimerExpiredPrio int
 
@@ -52,28 +39,42 @@ type Config struct {
 	// AnnounceDelay is the time from becoming master to the second burst of announcements; zero: no second burst. The same for
 	// LowerDelay after an advert of lower priority, where NoLower forbids announcements altogether.
 	AnnounceDelay, LowerDelay time.Duration
-	NoLower                   bool
 	// Refresh announces every so often, first at AnnounceDelay + Refresh; zero: never.
 	Refresh time.Duration
 	// Extra announces the addresses on other interfaces every so often (garp_extra_if); zero: never.
 	Extra time.Duration
+
+	Priority uint8 // 1..255, before tracking
+	// StartMaster starts as master without waiting. The reference does so only for the address owner (priority 255).
+	StartMaster bool
+	NoPreempt   bool
+
+	LowerPrioNoAdvert    bool
+	HigherPrioSendAdvert bool
+	// LastWord makes a master that gives way to another master say so by an advert of its own priority, as HigherPrioSendAdvert does,
+	// unless the other's advert is its first: of two masters that meet, as after a healed partition, the better one may be the first
+	// to speak, and would never learn that there was another one whose hosts have to be told of it.
+	LastWord           bool
+	OwnerIgnoreAdverts bool
+	TimerExpiredBackup bool
+	NoLower            bool
 }
 
 // Machine is one instance. It is made by New and used by one goroutine.
 type Machine struct {
-	ID    int // the owner's index, carried in actions
-	cfg   Config
-	state State
-	prio  uint8
+	ID  int // the owner's index, carried in actions
+	cfg Config
 	// heard is Master_Adver_Interval (RFC 9568 §6.1): that of the master last heard.
 	heard time.Duration
-	wants bool // would be master if the group let it
-	fault bool
 	// preemptAt is when preempt_delay ends; zero: not begun.
 	preemptAt time.Time
+	group     *Group
+	state     State
+	prio      uint8
+	wants     bool // would be master if the group let it
+	fault     bool
 	garpLower bool // the pending second burst follows a lower priority advert
 	spread    bool // its beat is where it belongs, see Share
-	group     *Group
 }
 
 // Group is a vrrp_sync_group: its members change state together.

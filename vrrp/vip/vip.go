@@ -17,19 +17,19 @@ type Address struct {
 	Dev string
 	// Broadcast is `brd`: invalid for none.
 	Broadcast netip.Addr
-	Scope     uint8 // RT_SCOPE_*, default 0 (global)
 	Label     string
 	Peer      netip.Prefix
-	Home      bool
-	NoDAD     bool // default true for IPv6 VIPs (-nodad clears it)
 	// PreferredLft is the preferred lifetime; HasPreferredLft tells zero (deprecated) from unset. The largest
 	// value is Forever.
 	PreferredLft    time.Duration
+	TrackGroup      string
+	Scope           uint8 // RT_SCOPE_*, default 0 (global)
 	HasPreferredLft bool
+	Home            bool
+	NoDAD           bool // default true for IPv6 VIPs (-nodad clears it)
 	ManageTempAddr  bool
 	NoPrefixRoute   bool
 	AutoJoin        bool
 	NoTrack         bool
 	UseVMAC         bool
-	TrackGroup      string
 }
