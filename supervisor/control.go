@@ -111,11 +111,16 @@ type control struct {
 	path string
 }
 
-// openControl takes the place of a socket that a dead predecessor left: whoever holds the pid file's lock owns the path.
+// openControl takes the place of a socket that a dead predecessor left. One at which somebody listens is another program's: ours would hold
+// the lock of the pid file.
 func openControl(path string, log *slog.Logger, ask func(request) Answer) (*control, error) {
 	if st, err := os.Lstat(path); err == nil {
 		if st.Mode().Type() != os.ModeSocket {
 			return nil, fmt.Errorf("control socket %s: something else is there", path)
+		}
+		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("control socket %s: another program listens there", path)
 		}
 		os.Remove(path)
 	}

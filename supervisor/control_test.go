@@ -68,3 +68,29 @@ func TestAClientBesideManySilentOnesIsToldSoAtOnce(t *testing.T) {
 	}
 	t.Errorf("a place that is free again is not given away: %+v, %v", a, err)
 }
+
+// OpenShift's keepalived container has a socket of its own at /var/run/keepalived/keepalived.sock, beside the pid files of use_pid_dir.
+func TestTheControlSocketOfAnotherProgramIsLeftAlone(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	path := filepath.Join(t.TempDir(), "keepalived.sock")
+	other, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.SetUnlinkOnClose(false)
+	if c, err := openControl(path, log, nil); err == nil {
+		c.close()
+		t.Fatal("it took the socket away from somebody who listens")
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("nobody finds the other program any more: %v", err)
+	}
+	conn.Close()
+	other.Close() // as one that was killed leaves it
+	c, err := openControl(path, log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.close()
+}

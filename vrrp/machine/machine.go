@@ -82,6 +82,7 @@ type Group struct {
 	ID      int
 	Members []*Machine
 	state   State
+	owes    bool // the word that it begins in FAULT, which follows that of its last member
 }
 
 // New makes an instance in state INIT.
@@ -107,7 +108,7 @@ func (m *Machine) Clone() *Machine {
 
 // Clone is a group in the same state of the machines that of has for this one's members.
 func (g *Group) Clone(of map[*Machine]*Machine) *Group {
-	c := &Group{ID: g.ID, state: g.state}
+	c := &Group{ID: g.ID, state: g.state, owes: g.owes}
 	for _, m := range g.Members {
 		if o := of[m]; o != nil {
 			o.group = c

@@ -1,6 +1,9 @@
 package machine
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Step applies one event and appends to out what has to be done, in that order. Actions may concern other members of the group.
 func (m *Machine) Step(ev Event, out []Action) []Action {
@@ -76,7 +79,7 @@ func (m *Machine) start(ev Event, out []Action, why Remark) []Action {
 		if g.fault() {
 			g.state = Fault
 		}
-		if !g.wants() || g.fault() {
+		if g.owes = g.state == Fault; !g.owes && !g.wants() {
 			out = append(out, Action{Kind: NotifyGroup, G: g, State: g.state, Why: why})
 		}
 	}
@@ -84,10 +87,15 @@ func (m *Machine) start(ev Event, out []Action, why Remark) []Action {
 	case m.faulty():
 		m.wants = m.cfg.StartMaster
 		m.state = Fault
-		return append(out,
+		out = append(out,
 			Action{Kind: Enter, M: m, From: Init, State: Fault, Why: why},
 			Action{Kind: Release, M: m, Why: Starting},
 			Action{Kind: Notify, M: m, State: Fault})
+		if g := m.group; g != nil && g.owes && !slices.ContainsFunc(g.Members, func(o *Machine) bool { return o.state == Init }) {
+			g.owes = false
+			out = append(out, Action{Kind: NotifyGroup, G: g, State: Fault, Why: why})
+		}
+		return out
 	case m.wants && m.mayLead() && !ev.Delayed:
 		return m.lead(out, why)
 	}
