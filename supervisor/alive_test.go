@@ -136,3 +136,47 @@ func hold(t *testing.T, pid int) {
 	}
 	t.Cleanup(func() { close(release); <-done })
 }
+
+// TestStatusSaysHowAPartDiedAndWhenItIsStartedAgain, and that nothing runs where nothing is configured.
+func TestStatusSaysHowAPartDiedAndWhenItIsStartedAgain(t *testing.T) {
+	network(t)
+	conf := config(t, owner)
+	d := foreground(t, ours(), conf)
+	eventually(t, "it is master", hasVIP)
+	for n := range 2 { // the first is started again at once, the next after a second
+		old := pidIn("/run/vrrp.pid")
+		if n > 0 {
+			eventually(t, "the next process", func() bool { return strings.Count(d.log.String(), "Starting VRRP child") == n+1 && alive(pidIn("/run/vrrp.pid")) })
+			old = pidIn("/run/vrrp.pid")
+		}
+		kill(t, old, syscall.SIGKILL)
+		eventually(t, "its death is known", func() bool { return strings.Count(d.log.String(), "died: Respawning") == n+1 })
+	}
+	if status, out := releve(t, "status"); strings.Contains(out, "VRRP: pid") { // on a slow machine it runs again already
+		if status != 0 || !strings.Contains(out, "(the one before died: signal: killed)") {
+			t.Errorf("status %d, %q", status, out)
+		}
+	} else if status != 1 || !strings.Contains(out, "ago (signal: killed), is started again in ") {
+		t.Errorf("status %d, %q", status, out)
+	}
+	eventually(t, "it runs again", func() bool {
+		status, out := releve(t, "status")
+		return status == 0 && strings.Contains(out, "started 3 times (the one before died: signal: killed)")
+	})
+	write(t, conf, "! nothing\n")
+	for _, c := range []struct {
+		args string
+		says []string
+	}{
+		{"plan", []string{"everything that runs is taken down", "VI_1: MASTER ends"}},
+		{"reload", []string{"everything that runs is taken down", "Reload complete"}},
+		{"status", []string{"everything that runs is taken down", "no part runs"}},
+	} {
+		_, out := releve(t, c.args)
+		for _, s := range c.says {
+			if !strings.Contains(out, s) {
+				t.Errorf("releve %s: it does not say %q:\n%s", c.args, s, out)
+			}
+		}
+	}
+}

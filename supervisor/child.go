@@ -33,6 +33,9 @@ type child struct {
 
 	// delay is the pause before the next start: 0, 1, 2, 4 … 60 s.
 	delay time.Duration
+	// end is how the last run ended, if nobody had asked it to; empty for the first. It ended at endedAt, and the next start is at next.
+	end           string
+	endedAt, next time.Time
 	// states are those of the VRRP instances, kept for the successor of a child that was killed.
 	states map[string]string
 }
@@ -221,7 +224,7 @@ func (p *parent) childExited(ev childExit) {
 		if !c.wanted && !p.stopping {
 			p.missed(c, "it had nothing to do any more")
 			c.pidFile.remove()
-			c.pidFile, c.states, c.delay = nil, nil, 0
+			c.pidFile, c.states, c.delay, c.end = nil, nil, 0, ""
 			p.startChild(c, false) // if a later reload wants it again
 			p.settle()
 		}
@@ -245,6 +248,7 @@ func (p *parent) childExited(ev childExit) {
 		c.delay = max(c.delay, cleanDelay)
 	}
 	p.missed(c, how)
+	c.end, c.endedAt = how, time.Now()
 	p.respawn(c)
 }
 
@@ -296,6 +300,7 @@ func (p *parent) respawn(c *child) {
 		p.startChild(c, true)
 		return
 	}
+	c.next = time.Now().Add(delay)
 	if delay >= time.Second {
 		p.log.Info(fmt.Sprintf("%s process is started again in %d seconds", c.name, int(delay.Seconds())))
 	}

@@ -81,6 +81,11 @@ type PartStatus struct {
 	Started time.Time         `json:"started"`
 	Starts  int               `json:"starts"`
 	States  map[string]string `json:"states,omitempty"` // of VRRP instances
+	// End is how the run before this one ended, if nobody had asked it to, and EndedAt when. Of a part that does not run NextStart is when it
+	// is started again.
+	End       string    `json:"end,omitempty"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+	NextStart time.Time `json:"next_start,omitzero"`
 	// Silent says why the part, which runs, does not answer; empty if it does. Then, and while it does not run, LastStates stands for
 	// States: what it said last.
 	Silent     string            `json:"silent,omitempty"`
@@ -287,6 +292,12 @@ func (p *parent) report(silent map[*child]bool) *Status {
 			continue
 		}
 		ps := PartStatus{Name: c.name, Ready: c.ready, Started: c.started, Starts: c.run}
+		if ps.End = c.end; c.end != "" {
+			ps.EndedAt = c.endedAt
+			if c.proc == nil {
+				ps.NextStart = c.next
+			}
+		}
 		if c.proc != nil {
 			ps.Pid, ps.Goroutines = c.pid, c.goroutines
 			files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.pid))

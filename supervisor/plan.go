@@ -187,6 +187,9 @@ func (p *parent) startPlan(l *loaded, reply chan<- Answer) {
 		p.endPlan(a, why)
 		return
 	}
+	if p.empties(l) {
+		a.complaints = append(a.complaints, emptied)
+	}
 	p.outline(a.plan, l)
 	p.reloads++
 	a.seq = p.reloads

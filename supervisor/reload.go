@@ -75,6 +75,7 @@ func (p *parent) startReload() {
 	}
 	if why == "" && p.empties(l) {
 		p.log.Warn(emptied)
+		p.complaints = append(p.complaints, emptied)
 	}
 	r := &reload{seq: seq, next: l, plan: &Plan{}, pending: map[string]bool{}}
 	if why != "" {

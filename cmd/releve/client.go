@@ -89,8 +89,14 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 			fmt.Fprintf(stdout, "  not in force everywhere at its end: %s\n", r.Late)
 		}
 	}
+	if len(s.Parts) == 0 {
+		fmt.Fprintln(stdout, "no part runs: the configuration has nothing to do for any")
+	}
 	for _, p := range s.Parts {
 		state := "not running"
+		if p.End != "" {
+			state += fmt.Sprintf(": died %s ago (%s), is started again in %s", age(p.EndedAt), p.End, max(0, time.Until(p.NextStart)).Round(time.Second))
+		}
 		if p.Pid > 0 {
 			state = fmt.Sprintf("pid %d, up %v", p.Pid, age(p.Started))
 			if !p.Ready {
@@ -99,6 +105,9 @@ var statusCommand = subcommand{"status", "what the running daemon is doing", fun
 		}
 		if p.Starts > 1 {
 			state += fmt.Sprintf(", started %d times", p.Starts)
+			if p.Pid > 0 && p.End != "" {
+				state += fmt.Sprintf(" (the one before died: %s)", p.End)
+			}
 		}
 		fmt.Fprintf(stdout, "%s: %s\n", p.Name, state)
 		if p.Silent != "" {
