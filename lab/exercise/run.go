@@ -364,6 +364,9 @@ func build(ctx context.Context, sc *Scenario, o Options) (*Stage, error) {
 // planes opens the data plane on every host with a configuration.
 func (s *Stage) planes() error {
 	s.plane = "none is needed"
+	if slices.Contains(s.sc.Needs, "ipvs") {
+		s.plane = "the kernel's IPVS"
+	}
 	for _, c := range s.sc.Configs {
 		if c.Path != confPath || !strings.Contains(c.Text, "virtual_server") {
 			continue
