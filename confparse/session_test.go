@@ -24,7 +24,7 @@ func TestABFDInstanceWithoutASessionIsKnownToWhatTracksIt(t *testing.T) {
 		src, diags := LoadText("k.conf", c.bfd+tracked, LoadOptions{})
 		cfg, more := Check(src, CheckOptions{NoHost: true, Test: true})
 		diags = append(diags, more...)
-		if got := cfg.VRRP.Instances[0].Track.BFD; len(cfg.BFD) != c.sessions || len(got) != c.tracks {
+		if got := cfg.VRRP.Instances[0].Track.OrNone().BFD; len(cfg.BFD) != c.sessions || len(got) != c.tracks {
 			t.Errorf("%s: %d sessions, tracked %v", name, len(cfg.BFD), got)
 		}
 		said := ""
