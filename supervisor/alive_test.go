@@ -146,7 +146,9 @@ func TestStatusSaysHowAPartDiedAndWhenItIsStartedAgain(t *testing.T) {
 	for n := range 2 { // the first is started again at once, the next after a second
 		old := pidIn("/run/vrrp.pid")
 		if n > 0 {
-			eventually(t, "the next process", func() bool { return strings.Count(d.log.String(), "Starting VRRP child") == n+1 && alive(pidIn("/run/vrrp.pid")) })
+			eventually(t, "the next process", func() bool {
+				return strings.Count(d.log.String(), "Starting VRRP child") == n+1 && alive(pidIn("/run/vrrp.pid"))
+			})
 			old = pidIn("/run/vrrp.pid")
 		}
 		kill(t, old, syscall.SIGKILL)

@@ -34,7 +34,7 @@ func TestWhoWorksIsWaitedForAndWhoDoesNotIsNot(t *testing.T) {
 		says    string
 	}{
 		{"asleep, but it answers", asleep, true, 0, 0, ""},
-		{"asleep and silent", asleep, false, 0, silentPatience + 1, "the VRRP process(%) does not answer, state S"},
+		{"asleep and silent", asleep, false, 0, silentPatience + 1, "the VRRP process(%) does not answer, state "},
 		{"busy and silent", busy, false, 0, 0, ""},
 		{"stopped a moment ago", stopped, false, time.Second / 2, silentPatience + 1, "kill -CONT % lets it go on"},
 		{"stopped for a while", stopped, false, time.Minute, 1, "has been stopped by a signal 1m0s ago"},

@@ -2,7 +2,6 @@ package vrrp
 
 import (
 	"log/slog"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -81,7 +80,7 @@ func (e *Engine) holdSettings(in *instance) {
 		}
 	}
 	bases := map[string]bool{}
-	if in.vmac != nil && !in.cfg.VMAC.IPVlan && in.cfg.carries(netip.Addr.Is4) {
+	if in.vmac != nil && !in.cfg.VMAC.IPVlan && !in.cfg.IPv6 {
 		bases[in.cfg.Iface] = true
 	}
 	for at := range in.addrVMACs {

@@ -137,19 +137,10 @@ func (v *vmacs) add(name string, c *InstanceConfig, base *iface, mac net.Hardwar
 	return nil
 }
 
-// carries reports whether an instance speaks, or has an address, of a family.
-func (c *InstanceConfig) carries(is func(netip.Addr) bool) bool {
-	own := netip.AddrFrom4([4]byte{})
-	if c.IPv6 {
-		own = netip.IPv6Unspecified()
-	}
-	return is(own) || slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return is(a.Prefix.Addr()) })
-}
-
 // prepare sets what keeps VMAC and base apart, as far as it concerns the VMAC: it answers ARP for its own addresses only, nothing is
 // filtered for coming in by the base interface, it makes up no addresses of its own, and an address that goes takes no others along.
 func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own bool) error {
-	six := c.carries(netip.Addr.Is6)
+	six := slices.ContainsFunc(slices.Concat(c.VIPs, c.Excluded), func(a vip.Address) bool { return a.Prefix.Addr().Is6() })
 	sysctl("ipv6", name, "addr_gen_mode", "1")
 	if v6 {
 		sysctl("ipv6", name, "accept_ra", "0")
@@ -157,7 +148,7 @@ func (v *vmacs) prepare(name string, c *InstanceConfig, base *iface, v6, own boo
 		sysctl("ipv6", name, "disable_ipv6", "1")
 	}
 	sysctl("ipv4", name, "rp_filter", "0")
-	if c.carries(netip.Addr.Is4) {
+	if !v6 {
 		sysctl("ipv4", name, "accept_local", "1")
 		sysctl("ipv4", name, "arp_ignore", "1")
 		sysctl("ipv4", name, "promote_secondaries", "1")
