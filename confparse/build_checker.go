@@ -26,6 +26,8 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 	h := &healthcheck.Config{
 		Type:           ck.typ,
 		ID:             fmt.Sprintf("%s -> %s %s #%d", d.Name, r.Name, name, n+1),
+		Server:         r.Name,
+		Virtual:        d.Name,
 		DelayLoop:      ck.delayLoop.or(defaultDelayLoop),
 		Alpha:          ck.alpha.or(false),
 		LogAllFailures: ck.logAll.or(p.raw.global.checkerLogAll),
@@ -68,9 +70,9 @@ func (p *interp) buildChecker(cfg *Config, vs *rawVS, rs *rawRS, d *director.Vir
 		}
 		h.UDP = u
 	case healthcheck.TypeFile:
-		return p.fileOf(&healthcheck.Config{Type: h.Type, ID: h.ID, DelayLoop: d.DelayLoop}, ck)
+		return p.fileOf(&healthcheck.Config{Type: h.Type, ID: h.ID, Server: h.Server, Virtual: h.Virtual, DelayLoop: d.DelayLoop}, ck)
 	case healthcheck.TypeBFD:
-		h = &healthcheck.Config{Type: h.Type, ID: h.ID, Alpha: h.Alpha}
+		h = &healthcheck.Config{Type: h.Type, ID: h.ID, Server: h.Server, Virtual: h.Virtual, Alpha: h.Alpha}
 		if !ck.name.set() {
 			p.bad(ck.pos, "bfd", "BFD_CHECK names no bfd_instance: ignored")
 			return nil

@@ -118,6 +118,9 @@ func (p *interp) buildServer(cfg *Config, vs *rawVS, groups map[string]*director
 	}
 	d.Key = ipvs.ServiceKey{Addr: vs.addr, Port: vs.port, FWMark: vs.mark}
 	p.serverFamily(vs, d)
+	if !p.groupFits(vs, d) {
+		return nil
+	}
 	p.serverProtocol(vs, d)
 	d.Name = p.serverName(vs, d)
 	if !vs.scheduler.set() {
@@ -131,6 +134,9 @@ func (p *interp) buildServer(cfg *Config, vs *rawVS, groups map[string]*director
 	d.Forward, d.TunnelType, d.TunnelPort, d.TunnelFlags = m.f, m.typ, m.port, m.flags
 	d.Flags, d.Hashed, d.Engine = vs.flags, vs.hashed.or(false), vs.engine.or("")
 	p.persistence(vs, d)
+	if d.Persistence == 0 { // an engine tells clients apart that stay with their server
+		d.Engine = ""
+	}
 	if vs.ops.or(false) {
 		if d.Key.FWMark == 0 && d.Key.Protocol != ipvs.UDP && d.Group == nil {
 			p.bad(vs.ops.pos, "ignored", "%s: ops is for UDP only: ignored", d.Name)
@@ -215,11 +221,17 @@ func (p *interp) serverFamily(vs *rawVS, d *director.VirtualServer) {
 	case vs.family.set():
 		v6 = vs.family.v == ipvs.IPv6
 	default:
-		v6 = vs.servers[0].addr.Is6()
+		// The first server that is not tunnelled decides, then the sorry server; tunnelled ones do if they are all of one family, else it is
+		// IPv4.
+		v6 = true
 		for _, rs := range vs.servers {
-			if rs.method.or(vs.method.or(rawForward{})).f != ipvs.TUN {
+			if p.forwardOf(vs, rs).f != ipvs.TUN {
 				v6 = rs.addr.Is6()
 				break
+			}
+			v6 = v6 && rs.addr.Is6()
+			if vs.sorry.set() {
+				v6 = vs.sorry.v.Addr().Is6()
 			}
 		}
 	}
@@ -227,6 +239,34 @@ func (p *interp) serverFamily(vs *rawVS, d *director.VirtualServer) {
 	if v6 {
 		d.Key.Family = ipvs.IPv6
 	}
+}
+
+func (p *interp) forwardOf(vs *rawVS, rs *rawRS) rawForward {
+	return rs.method.or(vs.method.or(rawForward{}))
+}
+
+// groupFits complains about a group with addresses that a real server which is not tunnelled cannot serve; the virtual server is left
+// out then, as the reference does.
+func (p *interp) groupFits(vs *rawVS, d *director.VirtualServer) bool {
+	if d.Group == nil {
+		return true
+	}
+	var v4, v6 bool
+	for _, m := range d.Group.Members {
+		if m.First.IsValid() {
+			v6 = v6 || m.First.Unmap().Is6()
+			v4 = v4 || m.First.Unmap().Is4()
+		}
+	}
+	for _, rs := range vs.servers {
+		if p.forwardOf(vs, rs).f == ipvs.TUN || !(rs.addr.Is6() && v4 || rs.addr.Is4() && v6) {
+			continue
+		}
+		p.add(Diagnostic{Pos: vs.pos, Severity: Warning, Code: "group-family", Message: fmt.Sprintf(
+			"%s: group %s has addresses of another family than real_server %s, which is not tunnelled: ignored", vsWritten(vs), vs.group, rs.addr)})
+		return false
+	}
+	return true
 }
 
 func (p *interp) serverProtocol(vs *rawVS, d *director.VirtualServer) {

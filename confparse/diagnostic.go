@@ -48,6 +48,15 @@ type Diagnostic struct {
 	FatalAtStart bool
 }
 
+// OnlyVRRP says that nobody but the VRRP part ends over a complaint with FatalAtStart: a daemon without that part runs.
+func (d *Diagnostic) OnlyVRRP() bool {
+	switch d.Code {
+	case "interface-missing", "track-interface-missing", "no-interface", "vrid-missing", "duplicate-vrid", "no-vip", "strict-mode":
+		return true
+	}
+	return false
+}
+
 // Diagnostics is what one run found, in the order of the text.
 type Diagnostics []Diagnostic
 

@@ -92,8 +92,6 @@ func mailBody(c *healthcheck.Config, up bool) string {
 		return "MISC CHECK " + word + " on service"
 	case healthcheck.TypeBFD:
 		return "BFD CHECK " + c.BFD + " " + word + " on service"
-	case healthcheck.TypeFile:
-		return "FILE CHECK " + word + " on service"
 	}
 	return "CHECK " + word + " on service"
 }

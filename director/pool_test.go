@@ -291,7 +291,9 @@ func TestReloadCarriesStateAndDoesNotFlap(t *testing.T) {
 
 	next := newPool(sorry(conf(7, server(4, 2, true), server(5, 2, false)), false), poolOptions{})
 	expect(t, "one gone, one new under alpha, one new without", next.reload(old), `
+	> service [10.1.0.3]:tcp:80 no longer exist
 	> Removing service [10.1.0.3]:tcp:80 from VS [10.2.0.1]:tcp:80
+	> Changing weight from 1 to 7 for inactive service [10.1.0.2]:tcp:80 of VS [10.2.0.1]:tcp:80
 	= 1:1 5:2
 	RS [10.1.0.3]:tcp:80 [10.2.0.1]:tcp:80 DOWN (rs_down) mail: Removing
 	`)
@@ -307,6 +309,7 @@ func TestReloadCarriesStateAndDoesNotFlap(t *testing.T) {
 	changed.vs.RealServers[0].Checkers[0].Timeout++
 	changed.vs.RealServers[1].Checkers[0].Timeout++
 	expect(t, "changed checkers", changed.reload(old), `
+	> service [10.1.0.3]:tcp:80 no longer exist
 	> Removing service [10.1.0.3]:tcp:80 from VS [10.2.0.1]:tcp:80
 	= 1:1
 	RS [10.1.0.3]:tcp:80 [10.2.0.1]:tcp:80 DOWN (rs_down) mail: Removing
@@ -531,4 +534,50 @@ func TestAbsoluteWeightsFollowTheConfiguredOneThroughAReload(t *testing.T) {
 	}
 	next := newPool(virtual(1, 0, server(1, 20, false, false)), poolOptions{})
 	expect(t, "a new configured weight", next.reload(old), "= 1:5\n")
+}
+
+func TestTheMailOfALostQuorumNamesTheLimitThatCounts(t *testing.T) {
+	vs := virtual(3, 2, server(1, 1, true), server(2, 2, true), server(3, 3, true))
+	p := newPool(vs, poolOptions{})
+	var bodies []string
+	note := func(acts []action) {
+		for _, a := range acts {
+			if a.event != nil && a.event.Kind == VirtualServerEvent {
+				bodies = append(bodies, a.event.Body)
+			}
+		}
+	}
+	note(p.start())
+	for _, ok := range []bool{true, false} {
+		for i := range 3 {
+			note(p.result(i, 0, up(ok)))
+		}
+	}
+	if want := []string{"Gained quorum 3+2=5 <= 6", "Lost quorum 3+2=1 <= 0"}; !slices.Equal(bodies, want) {
+		t.Errorf("got %q, want %q", bodies, want)
+	}
+}
+
+func TestNobodyIsWrittenToAboutAFile(t *testing.T) {
+	rs := server(1, 1, false)
+	rs.Checkers[0].Type = healthcheck.TypeFile
+	p := newPool(virtual(1, 0, rs), poolOptions{})
+	p.start()
+	for _, a := range p.result(0, 0, up(false)) {
+		if a.event != nil && a.event.Kind == CheckerEvent {
+			t.Errorf("a mail: %+v", a.event)
+		}
+	}
+}
+
+func TestAServerThatWasDownIsNotRemovedASecondTime(t *testing.T) {
+	old := newPool(virtual(1, 0, server(1, 1, false), server(2, 1, false)), poolOptions{})
+	old.start()
+	old.result(1, 0, up(false))
+	next := newPool(virtual(1, 0, server(1, 4, false)), poolOptions{})
+	expect(t, "a reload", next.reload(old), `
+	> service [10.1.0.2]:tcp:80 no longer exist
+	> Changing weight from 1 to 4 for active service [10.1.0.1]:tcp:80 of VS [10.2.0.1]:tcp:80
+	= 1:4
+	`)
 }

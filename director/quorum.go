@@ -176,11 +176,7 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 		out = append(out, p.checkerMail(m, c, r)...)
 	}
 	if weighed != m.weight {
-		kind := "active"
-		if !m.alive {
-			kind = "inactive"
-		}
-		out = append(out, logf(m, "Changing weight from %d to %d for %s service %s of VS %s", weighed, m.weight, kind, m.cfg.Name, p.vs.Name))
+		out = append(out, p.weightLog(m, weighed))
 	}
 	switch {
 	case alive && !m.alive:
@@ -194,6 +190,14 @@ func (p *pool) result(i, j int, r healthcheck.Result) []action {
 		out = append(out, p.rsEvent(m, false, r.Reason))
 	}
 	return out
+}
+
+func (p *pool) weightLog(m *member, was int) action {
+	kind := "active"
+	if !m.alive {
+		kind = "inactive"
+	}
+	return logf(m, "Changing weight from %d to %d for %s service %s of VS %s", was, m.weight, kind, m.cfg.Name, p.vs.Name)
 }
 
 func tellsFirstFailure(t healthcheck.Type) bool {
@@ -255,13 +259,13 @@ func (p *pool) quorum(starting bool) []action {
 		if starting {
 			word = "Starting with quorum up"
 		}
-		return append(out, p.vsEvent(true, quorumBody(word, q, h, n)))
+		return append(out, p.vsEvent(true, quorumBody(word, q, h, q+h, n)))
 
 	case p.up && (n == 0 || n < q-h), starting && !p.up && s != nil && !p.sorry:
 		p.up, p.since = false, p.now
-		word := "Lost quorum"
+		word, limit := "Lost quorum", q-h
 		if starting {
-			word = "Starting with quorum down"
+			word, limit = "Starting with quorum down", q+h
 		}
 		out := []action{p.vsLog("%s %d-%d=%d > %d for VS %s", word, q, h, q-h, n, p.vs.Name)}
 		if s != nil {
@@ -276,14 +280,15 @@ func (p *pool) quorum(starting bool) []action {
 			p.sorry = true
 			out = append(out, p.table())
 		}
-		return append(out, p.vsEvent(false, quorumBody(word, q, h, n)))
+		return append(out, p.vsEvent(false, quorumBody(word, q, h, limit, n)))
 	}
 	return nil
 }
 
-// quorumBody is the text of the reference's mails: the same sum whether quorum was gained or lost.
-func quorumBody(word string, q, h, n int) string {
-	return fmt.Sprintf("%s %d+%d=%d <= %d", word, q, h, q+h, n)
+// quorumBody is the text of the reference's mails: written with the same signs whether quorum was gained or lost, with the limit that
+// counts.
+func quorumBody(word string, q, h, limit, n int) string {
+	return fmt.Sprintf("%s %d+%d=%d <= %d", word, q, h, limit, n)
 }
 
 // table is the step to the present state.
@@ -356,7 +361,7 @@ func (p *pool) reload(old *pool) []action {
 	if p.vs.Sorry == nil {
 		p.sorry = false
 	}
-	var out, gone []action
+	var out, gone, weighed []action
 	kept := make([]bool, len(old.rs))
 	for i, m := range p.rs {
 		k := old.index(m, i)
@@ -369,12 +374,18 @@ func (p *pool) reload(old *pool) []action {
 		}
 		kept[k] = true
 		m.carry(old.rs[k])
+		if was := old.rs[k].weight; was != m.weight {
+			weighed = append(weighed, p.weightLog(m, was))
+		}
 	}
 	for k, o := range old.rs {
 		if kept[k] {
 			continue
 		}
-		out = append(out, old.goneLog(o, "Removing"))
+		out = append(out, logf(o, "service %s no longer exist", o.cfg.Name))
+		if o.alive || o.cfg.Inhibit {
+			out = append(out, old.goneLog(o, "Removing"))
+		}
 		if o.alive {
 			gone = append(gone, old.goneEvent(o, "Removing"))
 		}
@@ -383,7 +394,7 @@ func (p *pool) reload(old *pool) []action {
 		p.sorry = true // a sorry server was added while it is needed; the quorum itself did not change
 		out = append(out, p.vsLog("Adding sorry server %s to VS %s", s.Name, p.vs.Name))
 	}
-	out = append(out, p.table())
+	out = append(append(out, weighed...), p.table())
 	out = append(out, gone...)
 	return append(out, p.quorum(false)...)
 }
@@ -460,7 +471,7 @@ func (p *pool) goneEvent(m *member, why string) action {
 }
 
 func (p *pool) checkerMail(m *member, c *checkState, r healthcheck.Result) []action {
-	if !m.cfg.SMTPAlert {
+	if !m.cfg.SMTPAlert || c.cfg.Type == healthcheck.TypeFile { // nobody is written to about a file
 		return nil
 	}
 	return []action{{event: &Event{Kind: CheckerEvent, VS: p.vs.Name, RS: m.cfg.Name, Up: r.Up, Mail: true, Body: mailBody(c.cfg, r.Up),

@@ -159,6 +159,12 @@ func (t *tableau) expand(vs *VirtualServer, mark uint32) []ipvs.Service {
 		return []ipvs.Service{withFamily(base)}
 	}
 	var out []ipvs.Service
+	add := func(s ipvs.Service) {
+		if familyOf(s.ServiceKey) != familyOf(vs.Key) { // the virtual server's granularity is meant for addresses of the other length
+			s.Granularity = 0
+		}
+		out = append(out, withFamily(s))
+	}
 	for _, m := range vs.Group.Members {
 		s := base
 		if mark > 0 {
@@ -167,13 +173,13 @@ func (t *tableau) expand(vs *VirtualServer, mark uint32) []ipvs.Service {
 				s.Family = ipvs.IPv6
 			}
 			if !slices.ContainsFunc(out, func(o ipvs.Service) bool { return o.Family == s.Family }) {
-				out = append(out, withFamily(s))
+				add(s)
 			}
 			continue
 		}
 		if m.FWMark > 0 {
 			s.ServiceKey = ipvs.ServiceKey{Family: cmp.Or(m.Family, vs.Key.Family), FWMark: m.FWMark}
-			out = append(out, withFamily(s))
+			add(s)
 			continue
 		}
 		for a := m.First; a.IsValid(); a = a.Next() {
@@ -182,7 +188,7 @@ func (t *tableau) expand(vs *VirtualServer, mark uint32) []ipvs.Service {
 				return out
 			}
 			s.ServiceKey = ipvs.ServiceKey{Protocol: vs.Key.Protocol, Addr: a, Port: m.Port}
-			out = append(out, withFamily(s))
+			add(s)
 			if !a.Less(m.Last) {
 				break
 			}
@@ -191,18 +197,23 @@ func (t *tableau) expand(vs *VirtualServer, mark uint32) []ipvs.Service {
 	return out
 }
 
+// familyOf is the family of a service: that of its address, if it has one.
+func familyOf(k ipvs.ServiceKey) ipvs.Family {
+	switch {
+	case !k.Addr.IsValid():
+		return cmp.Or(k.Family, ipvs.IPv4)
+	case k.Addr.Unmap().Is6():
+		return ipvs.IPv6
+	}
+	return ipvs.IPv4
+}
+
 // withFamily fills in what follows from the address: family, and a granularity of single clients.
 func withFamily(s ipvs.Service) ipvs.Service {
 	if s.Addr.IsValid() {
 		s.Addr = s.Addr.Unmap()
-		s.Family = ipvs.IPv4
-		if s.Addr.Is6() {
-			s.Family = ipvs.IPv6
-		}
 	}
-	if s.Family == 0 {
-		s.Family = ipvs.IPv4
-	}
+	s.Family = familyOf(s.ServiceKey)
 	if s.Granularity == 0 {
 		s.Granularity = 32
 		if s.Family == ipvs.IPv6 {

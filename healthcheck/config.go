@@ -32,6 +32,8 @@ type Config struct {
 	Type Type
 	// ID names the checker in logs and status: "[VIP]:tcp:80 -> [RIP]:tcp:80 TCP_CHECK #1" or alike; unique in a process.
 	ID string
+	// Server and Virtual are the names of the real and the virtual server in the log, as "[10.1.0.1]:tcp:80"; without them the ID is used.
+	Server, Virtual string
 
 	Connect
 	// DelayLoop is the time from the end of a check to the start of the next, default 60 s.
@@ -44,7 +46,7 @@ type Config struct {
 	Warmup time.Duration
 	// Alpha: the checker starts down and its first success brings it up.
 	Alpha bool
-	// LogAllFailures logs every failed attempt, not only the change of state.
+	// LogAllFailures logs the failures of a checker that is up, not only the change of state.
 	LogAllFailures bool
 
 	HTTP *HTTPConfig // TypeHTTP, TypeSSL

@@ -360,6 +360,7 @@ func (c *checker) settle(cfg *Config, out outcome, begin, end time.Time) time.Du
 	if !out.ok {
 		st.Failures++
 	}
+	url := c.rule.url
 	s := c.rule.result(out.ok)
 	reweighed := out.ok && (out.hasWeight != st.HasWeight || out.weight != st.Weight)
 	if out.ok {
@@ -368,7 +369,7 @@ func (c *checker) settle(cfg *Config, out outcome, begin, end time.Time) time.Du
 	if s.Report {
 		st.Since = end
 	}
-	c.log(cfg, s, out)
+	c.log(cfg, s, out, url)
 	if s.Report || reweighed {
 		c.r.o.Report(Result{ID: st.ID, Type: cfg.Type, Up: c.rule.up, Weight: st.Weight, HasWeight: st.HasWeight, Absolute: st.Absolute,
 			Reason: out.reason, At: end, Latency: st.Latency, First: s.First})

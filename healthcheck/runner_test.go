@@ -151,7 +151,7 @@ func (f *fake) set(out outcome) {
 }
 
 func tcp(id string, delay, retry int) *Config {
-	return &Config{ID: id, Type: TypeTCP, DelayLoop: time.Duration(delay) * sec, Retry: retry, DelayBeforeRetry: sec,
+	return &Config{ID: id, Server: "[10.1.0.1]:tcp:80", Virtual: "[10.2.0.1]:tcp:80", Type: TypeTCP, DelayLoop: time.Duration(delay) * sec, Retry: retry, DelayBeforeRetry: sec,
 		Connect: Connect{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Timeout: 5 * sec}}
 }
 
@@ -178,12 +178,13 @@ func TestRunnerTimes(t *testing.T) {
 		}
 		b.done()
 		text := b.lines.String()
-		for _, line := range []string{
-			`msg="TCP_CHECK on service [10.1.0.1]:tcp:80 failed after 2 retries." checker=a err="connection refused"`,
-			`msg="TCP connection to [10.1.0.1]:tcp:80 success." checker=a`,
+		for line, n := range map[string]int{
+			`msg="TCP_CHECK on service [10.1.0.1]:tcp:80 failed after 2 retries." checker=a err="connection refused"`: 1,
+			`msg="TCP connection to [10.1.0.1]:tcp:80 success." checker=a`:                                            2,
+			"\n": 3,
 		} {
-			if strings.Count(text, line) != 1 {
-				t.Errorf("log\n%swant once\n%s", text, line)
+			if strings.Count(text, line) != n {
+				t.Errorf("log\n%swant %d times\n%s", text, n, line)
 			}
 		}
 	})
@@ -433,10 +434,10 @@ func TestLogAllFailures(t *testing.T) {
 		b.r.Set(b.ctx, []*Config{c})
 		time.Sleep(2 * sec)
 		b.fake("a").set(refused)
-		time.Sleep(23 * sec) // 11 s fails, 12 s down, 22 s fails
+		time.Sleep(23 * sec) // 11 s fails, 12 s fails and is down, 22 s fails: nothing new
 		b.done()
 		if n := strings.Count(b.lines.String(), `msg="TCP connection to [10.1.0.1]:tcp:80 failed."`); n != 2 {
-			t.Errorf("%d lines, want 2 besides the change:\n%s", n, b.lines.String())
+			t.Errorf("%d lines, want 2, one of them with the change:\n%s", n, b.lines.String())
 		}
 	})
 }

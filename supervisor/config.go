@@ -17,6 +17,8 @@ type loaded struct {
 	file  *os.File
 	size  int // of file, in bytes
 	err   error
+	// noVRRP: the part that would end over an instance that cannot run is left out.
+	noVRRP bool
 }
 
 // load reads the configuration of the command line once.
@@ -28,7 +30,7 @@ func load(o *Options) *loaded {
 
 // read is the first half of load: the expanded text, and the memory file for the children, who can parse it while we do.
 func read(o *Options) *loaded {
-	l := &loaded{}
+	l := &loaded{noVRRP: o.NoVRRP}
 	l.src, l.diags = o.source()
 	b, err := l.src.MarshalBinary()
 	if err == nil {
@@ -95,6 +97,8 @@ func (l *loaded) startStatus() (status int, why string) {
 	}
 	for _, d := range l.diags {
 		switch {
+		case l.noVRRP && d.OnlyVRRP():
+			continue
 		case d.FatalAtStart && d.Exit == confparse.ExitFatal:
 			status = exitPermission
 		case d.FatalAtStart && strings.HasPrefix(string(d.Code), "config-"):

@@ -210,6 +210,25 @@ func TestC8AStartThatCannotBeEndsWithTheReferencesStatusAndTouchesNothing(t *tes
 	}
 }
 
+func TestWithoutTheVRRPPartItsFaultsEndNothing(t *testing.T) {
+	network(t)
+	for _, tt := range broken[:3] {
+		t.Run(tt.name, func(t *testing.T) {
+			both(t, func(t *testing.T, w which) {
+				d := foreground(t, w, config(t, tt.text), "-C")
+				select {
+				case <-d.done:
+					t.Fatalf("it ended with status %d:\n%s", d.status, d.log)
+				case <-time.After(700 * time.Millisecond):
+				}
+				if status := d.stop(); status != 0 {
+					t.Errorf("status %d", status)
+				}
+			})
+		})
+	}
+}
+
 func TestABrokenFileSaysOneLineToItsStarter(t *testing.T) {
 	network(t)
 	for _, tt := range broken {
