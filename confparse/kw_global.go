@@ -155,9 +155,7 @@ func setSMTPServer(p *interp, u *usage) {
 func setScriptUser(p *interp, u *usage) {
 	g := &p.raw.global
 	user, group := u.str(0), u.strOr(1, "")
-	if !p.checkUser(u.at(0), user, group) {
-		return
-	}
+	p.checkUser(u.at(0), user, group) // one that is unknown counts too: nobody else runs in its place, scripts that name no user are dropped
 	g.g.ScriptUser, g.g.ScriptGroup = user, group
 	g.scriptUser.put(user, u.pos())
 }
