@@ -192,7 +192,7 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 		return fmt.Sprintf("advert with equal priority from higher address %s", a.Src)
 	case machine.GroupFollows:
 		if in.group != nil {
-			return "follows sync group " + in.group.cfg.Name
+			return "follows sync group " + in.group.cfg.Name + in.group.trouble(in, a.State)
 		}
 	case machine.Suspended:
 		return "process was stopped for longer than the master down interval"
@@ -206,6 +206,34 @@ func (e *Engine) cause(in *instance, a *machine.Action) string {
 		return "stop"
 	}
 	return ""
+}
+
+// maxTrouble bounds how many members are named.
+const maxTrouble = 3
+
+// trouble says which members have brought FAULT over the others: " (VI_2: script web)"; empty for other states.
+func (g *group) trouble(than *instance, to machine.State) string {
+	if to != machine.Fault {
+		return ""
+	}
+	var all []string
+	more := 0
+	for _, m := range g.members {
+		switch {
+		case m == than || len(m.faults) == 0:
+		case len(all) == maxTrouble:
+			more++
+		default:
+			all = append(all, m.cfg.Name+": "+m.faultText())
+		}
+	}
+	if more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
+	}
+	if all == nil {
+		return ""
+	}
+	return " (" + strings.Join(all, "; ") + ")"
 }
 
 // faultText lists the reasons for FAULT.

@@ -70,11 +70,24 @@ func (s *Snapshot) Report() *Report {
 			}
 		}
 	}
+	troubles := map[string][]string{} // by group: which members have faults of their own
+	for i := range s.Instances {
+		is := &s.Instances[i]
+		if g := groups[is.Config.Name]; g != "" && len(is.Faults) > 0 && len(troubles[g]) < maxTrouble {
+			troubles[g] = append(troubles[g], strings.Join(slices.Sorted(slices.Values(is.Faults)), ", ")+" of "+is.Config.Name)
+		}
+	}
 	for i := range s.Instances {
 		in := s.Instances[i].report()
 		in.Group = groups[in.Name]
-		if in.Group != "" && in.State != Fault.String() {
+		switch {
+		case in.Group == "":
+		case in.State != Fault.String():
 			in.Next = append(in.Next, "goes where the other members of sync group "+in.Group+" go")
+		case len(in.Faults) == 0:
+			for _, t := range troubles[in.Group] {
+				in.Next = append(in.Next, fmt.Sprintf("leaves FAULT with sync group %s, when this is over: %s", in.Group, t))
+			}
 		}
 		r.Instances = append(r.Instances, in)
 	}

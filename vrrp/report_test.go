@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"releve/vrrp/machine"
 	"releve/vrrp/wire"
 )
 
@@ -52,6 +53,27 @@ func TestTheReportSaysWhatWouldChangeAState(t *testing.T) {
 				t.Errorf("in a group: %+v", r)
 			}
 		})
+	}
+}
+
+// TestTheReportOfAMemberThatFollowsNamesWhomItFollows into FAULT.
+func TestTheReportOfAMemberThatFollowsNamesWhomItFollows(t *testing.T) {
+	s := &Snapshot{Config: &Config{Groups: []*GroupConfig{{Name: "G", Members: []string{"A", "B"}}}}, Instances: []InstanceSnapshot{
+		{Config: &InstanceConfig{Name: "A"}, State: Fault, Faults: []string{"script web"}}, {Config: &InstanceConfig{Name: "B"}, State: Fault}}}
+	r := s.Report()
+	if got, want := r.Instances[1].Next, []string{"leaves FAULT with sync group G, when this is over: script web of A"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	a := &instance{cfg: s.Instances[0].Config, faults: map[string]bool{"script web": true}}
+	b := &instance{cfg: s.Instances[1].Config}
+	g := &group{members: []*instance{a, b}}
+	for _, c := range []struct {
+		to   machine.State
+		want string
+	}{{machine.Fault, " (A: script web)"}, {machine.Backup, ""}} {
+		if got := g.trouble(b, c.to); got != c.want {
+			t.Errorf("to %v: %q, want %q", c.to, got, c.want)
+		}
 	}
 }
 
