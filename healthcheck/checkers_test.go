@@ -352,7 +352,7 @@ func TestPingRepliesOfOthersDoNotCount(t *testing.T) {
 		}
 	}
 	p := pingProber{t: v4, id: 0x1234, seq: 1}
-	if b := p.echo(nil); checksum(b) != 0 || len(b) != pingSize {
+	if b := p.echo(nil); checksum(b) != 0 || len(b) != 136 || string(b[8:]) != strings.Repeat("keepalived check - ", 7)[:128] {
 		t.Errorf("%x: checksum %x", b, checksum(b))
 	}
 }

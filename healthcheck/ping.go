@@ -13,8 +13,9 @@ import (
 const (
 	icmpEcho, icmpEchoReply   = 8, 0 // RFC 792
 	icmp6Echo, icmp6EchoReply = 128, 129
-	pingPayload               = "keepalived check"
-	pingSize                  = 8 + len(pingPayload)
+	pingText                  = "keepalived check - "
+	pingPayload               = pingText + pingText + pingText + pingText + pingText + pingText + pingText // of which 128 bytes are sent, as the reference
+	pingSize                  = 8 + 128
 )
 
 // pingProber is PING_CHECK. Its socket stays open between attempts, so that the identifier is the same and the sequence goes on.
@@ -104,7 +105,7 @@ func (p *pingProber) probe(a *attempt, _ int) outcome {
 		c.limit = time.Now().Add(p.t.cfg.Timeout)
 	}
 	p.seq++
-	var buf [128]byte
+	var buf [pingSize + 60]byte // with the longest IP header
 	if _, err := c.Write(p.echo(buf[:0])); err != nil {
 		p.Close()
 		return fail("send echo: ", err, &p.t.cfg)
@@ -143,7 +144,7 @@ func (p *pingProber) echo(b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, p.id)
 	b = binary.BigEndian.AppendUint16(b, p.seq)
-	b = append(b, pingPayload...)
+	b = append(b, pingPayload[:pingSize-8]...)
 	if p.t.family == unix.AF_INET {
 		binary.BigEndian.PutUint16(b[2:], checksum(b))
 	}

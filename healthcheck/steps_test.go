@@ -120,7 +120,7 @@ func TestAPingIsTold(t *testing.T) {
 	}
 	sh(t, "ip link set lo up")
 	v, err := Once(context.Background(), &Config{Type: TypePing, Connect: Connect{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Timeout: time.Second}}, RunnerOptions{})
-	if err != nil || !v.OK || len(v.Steps) != 2 || !strings.Contains(v.Steps[0].Did, "echo request of 24 bytes to 127.0.0.1, sequence 1") || !strings.Contains(v.Steps[1].Saw, "sequence 1") {
+	if err != nil || !v.OK || len(v.Steps) != 2 || !strings.Contains(v.Steps[0].Did, "echo request of 136 bytes to 127.0.0.1, sequence 1") || !strings.Contains(v.Steps[1].Saw, "sequence 1") {
 		t.Errorf("%v %+v", err, v)
 	}
 }
