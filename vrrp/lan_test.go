@@ -169,7 +169,7 @@ func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 // capture records what router i sends and receives into a pcap file; the result of stop is its path.
 func (l *lan) capture(i int) (stop func() string) {
 	l.t.Helper()
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0x0300)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // nothing before it is bound: there are the ports of other tests
 	if err != nil {
 		l.t.Fatalf("capture: %v", err)
 	}
