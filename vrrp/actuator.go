@@ -85,12 +85,16 @@ type actuator struct {
 	queue   []job
 	dropped int
 	held    int // more jobs of the same moment are coming
+	free    int // how many at the head of the queue may be begun all the same
 	ended   bool
 	wake    chan struct{}
 
 	paced    map[int]*pacer // by lane, of this goroutine
 	rest     []job          // rounds of announcements that gave way to more urgent work
+	untold   []job          // whose log lines and events gave way to more urgent work
 	settings settings
+	// untoldSince is when the first of untold was done.
+	untoldSince time.Time
 }
 
 // maxQueue bounds the queue's log lines; what changes the machine is never dropped.
@@ -108,7 +112,14 @@ func (a *actuator) put(j job) {
 		return
 	}
 	a.queue = append(a.queue, j)
+	held := a.held > 0
 	a.mu.Unlock()
+	if !held {
+		a.rouse()
+	}
+}
+
+func (a *actuator) rouse() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -116,7 +127,7 @@ func (a *actuator) put(j job) {
 }
 
 // hold and letGo enclose jobs that belong to one moment: none of them is begun before the last one is known, so that what can be done
-// together is.
+// together is. begin lets it begin with those that there are, while more are coming.
 func (a *actuator) hold() {
 	a.mu.Lock()
 	a.held++
@@ -128,13 +139,32 @@ func (a *actuator) letGo() {
 	a.held--
 	work := len(a.queue) > 0
 	a.mu.Unlock()
-	if !work {
-		return
+	if work {
+		a.rouse()
 	}
-	select {
-	case a.wake <- struct{}{}:
-	default:
+}
+
+func (a *actuator) begin() {
+	a.mu.Lock()
+	a.free = len(a.queue)
+	a.mu.Unlock()
+	a.rouse()
+}
+
+// jobs takes what may be begun out of the queue. The two buffers change places; the taken one is filled again only after it has been worked off.
+func (a *actuator) jobs(spare []job) (work, next []job) {
+	n := len(a.queue)
+	if a.held > 0 {
+		n = a.free
 	}
+	a.free = 0
+	if n == 0 {
+		return nil, spare
+	}
+	work = a.queue[:n]
+	a.queue = append(spare, a.queue[n:]...)
+	clear(work[n : n+len(a.queue)])
+	return work, work[:0]
 }
 
 func (a *actuator) say(level slog.Level, text string, attrs ...slog.Attr) {
@@ -265,11 +295,7 @@ func (a *actuator) run() {
 	for {
 		a.mu.Lock()
 		var work []job
-		if a.held == 0 {
-			// The two buffers change places; the taken one is filled again only after it has been worked off.
-			work = a.queue
-			a.queue, spare = spare, work[:0]
-		}
+		work, spare = a.jobs(spare)
 		dropped := a.dropped
 		a.dropped = 0
 		ended := a.ended && len(a.queue) == 0
@@ -282,6 +308,10 @@ func (a *actuator) run() {
 			if clear(work); cap(work) > spareRoom {
 				spare = nil
 			}
+			continue
+		}
+		if len(a.untold) > 0 {
+			a.tell(true)
 			continue
 		}
 		if len(a.rest) > 0 {
@@ -337,6 +367,7 @@ func segment(jobs []job) int {
 
 func (a *actuator) segment(jobs []job) {
 	if jobs[0].do != nil {
+		a.tell(false)
 		jobs[0].do(a)
 		return
 	}
@@ -398,15 +429,7 @@ func (a *actuator) segment(jobs []job) {
 	if rounds > 0 {
 		a.flush()
 	}
-	for i := range jobs {
-		j := &jobs[i]
-		if j.text != "" && !detailed {
-			a.log.LogAttrs(context.Background(), j.level, j.text, j.attrs...)
-		}
-		if j.ev != nil {
-			a.o.Notify(*j.ev)
-		}
-	}
+	a.queueToTell(jobs, detailed)
 }
 
 // busy reports whether there is work waiting.

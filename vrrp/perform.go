@@ -51,8 +51,7 @@ func (e *Engine) perform(actions []machine.Action) {
 func (e *Engine) handOver() (left bool) {
 	for i := range e.later {
 		if i%handSize == handSize-1 && !e.urgent {
-			e.act.letGo() // it may begin; what follows joins what it has not begun
-			e.act.hold()
+			e.act.begin() // what follows joins what it has not begun
 			if next, ok := e.sched.next(); ok && next <= e.now() {
 				clear(e.later[:i])
 				e.later = e.later[i:]
