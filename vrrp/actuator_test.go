@@ -57,7 +57,7 @@ func TestAddressesComeBeforeTheEventsOfOthers(t *testing.T) {
 				a.hold()
 				for i := range c.n {
 					prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)
-					a.take(&plan{name: "VI", term: new(atomic.Uint64), add: []vip.Change{{Add: true, Addr: vip.Address{Prefix: prefix}}}})
+					a.take(&plan{name: "VI", term: new(atomic.Uint64), add: []vip.Change{{Add: true, Addr: &vip.Address{Prefix: prefix}}}})
 					a.notify(Event{Name: fmt.Sprint(i)})
 					a.begin()
 					time.Sleep(10 * time.Millisecond)
