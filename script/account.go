@@ -48,6 +48,22 @@ func Own() Account {
 	return Account{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Own: true}
 }
 
+// capable tells whether this process has a capability of the first 32 (capabilities(7)), whatever its user is.
+func capable(c uint) bool {
+	var data [2]unix.CapUserData
+	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	return err != nil || data[0].Effective&(1<<c) != 0
+}
+
+// attainable says why root cannot become the account: containers may leave it without the capabilities for that.
+func (a Account) attainable() error {
+	uid, gid := a.UID != uint32(os.Geteuid()), a.GID != uint32(os.Getegid())
+	if os.Geteuid() != 0 || (!uid || capable(unix.CAP_SETUID)) && (!gid || capable(unix.CAP_SETGID)) {
+		return nil
+	}
+	return fmt.Errorf("%w: unable to set uid:gid %d:%d without CAP_SETUID and CAP_SETGID", ErrNoAccount, a.UID, a.GID)
+}
+
 // lookup finds an account. Its supplementary groups are wanted if all says so or name has a colon.
 func lookup(name, group string, all bool) (Account, error) {
 	name, after, colon := strings.Cut(name, ":")

@@ -19,7 +19,7 @@ var (
 	ErrNotExecutable = errors.New("not executable")
 	// ErrUnsafe: somebody else than root could change what root would run. The error in the chain is an *UnsafeError.
 	ErrUnsafe = errors.New("unsafe permissions")
-	// ErrNoAccount: the user or group to run it as is unknown, or script security wants one named.
+	// ErrNoAccount: the user or group to run it as is unknown or out of reach, or script security wants one named.
 	ErrNoAccount = errors.New("no account to run it as")
 )
 
@@ -304,6 +304,9 @@ func (s Settings) Check(c *Command) (path string, a Account, err error) {
 	}
 	if path, err = Find(c.Args[0]); err != nil {
 		return c.Args[0], a, err
+	}
+	if err = a.attainable(); err != nil {
+		return path, a, fmt.Errorf("script %s: %w", path, err)
 	}
 	if err = CheckExec(path, a); err != nil {
 		return path, a, err

@@ -77,8 +77,11 @@ func start(path string, argv []string, a Account, files [3]uintptr) (*process, e
 }
 
 // groupsFixed tells that nobody here may change supplementary groups: the root of a user namespace that an unprivileged user has made
-// (user_namespaces(7)).
+// (user_namespaces(7)), or of a container without CAP_SETGID.
 var groupsFixed = sync.OnceValue(func() bool {
+	if !capable(unix.CAP_SETGID) {
+		return true
+	}
 	b, err := os.ReadFile("/proc/self/setgroups")
 	return err == nil && strings.TrimSpace(string(b)) == "deny"
 })

@@ -2,7 +2,9 @@ package supervisor_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,4 +83,50 @@ func TestChildrenThatTheDaemonNeverStartedAreWaitedFor(t *testing.T) {
 			t.Errorf("it did not end in good order:\n%s", log)
 		}
 	})
+}
+
+// What a container is left with: CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BROADCAST, with or without the usual ones, never CAP_SYS_ADMIN.
+func TestTheCapabilitiesOfAContainerAreEnough(t *testing.T) {
+	testneed.Need(t, "netns", "nft-tool")
+	const net = "-all,+net_admin,+net_raw,+net_broadcast"
+	for _, tt := range []struct{ name, caps, notified string }{
+		{"the usual ones", net + ",+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+sys_chroot", "both"},
+		{"none but the network's", net, "releve"}, // the reference wants to clear the groups of its own account first
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			both(t, func(t *testing.T, w which) {
+				network(t)
+				dir := t.TempDir()
+				note := filepath.Join(dir, "note")
+				if err := os.WriteFile(note, []byte("#!/bin/sh\necho \"$@\" >>"+note+".out\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				conf := config(t, "vrrp_script s {\n script /bin/true\n interval 1\n user nobody\n}\n"+strings.Replace(owner, "priority 255",
+					"priority 254\n  version 3\n  advert_int 0.2\n  no_accept\n  notify "+note+"\n  track_script {\n    s\n  }", 1))
+				log := &output{}
+				cmd := exec.Command("setpriv", "--bounding-set="+tt.caps, "--inh-caps="+tt.caps, w.path, "-n", "-l", "-D", "-G", "-f", conf)
+				cmd.Stdout, cmd.Stderr = log, log
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan struct{})
+				go func() { cmd.Wait(); close(ended) }()
+				t.Cleanup(func() {
+					cmd.Process.Signal(syscall.SIGTERM)
+					<-ended
+					if t.Failed() {
+						t.Logf("log of the daemon:\n%s", log)
+					}
+				})
+				eventually(t, "it is master, though a script cannot be run", hasVIP)
+				eventually(t, "nobody may use the address", func() bool {
+					out, _ := exec.Command("nft", "list", "ruleset").Output()
+					return strings.Contains(string(out), "10.9.0.1")
+				})
+				if tt.notified == "both" || tt.notified == w.name {
+					eventually(t, "the notify script has run", func() bool { return strings.Contains(read(note+".out"), "INSTANCE VI_1 MASTER 254") })
+				}
+			})
+		})
+	}
 }

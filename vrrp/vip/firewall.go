@@ -64,8 +64,14 @@ func OpenFirewall(cfg FirewallConfig) (*Firewall, error) {
 	return &Firewall{cfg: cfg, ns: ns, tables: map[bool]*firewallTable{}}, nil
 }
 
+// conn enters the namespace only if it is another one: that takes CAP_SYS_ADMIN, which a container with CAP_NET_ADMIN has not.
 func (f *Firewall) conn() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(f.ns))
+	var here, ours unix.Stat_t
+	var opts []nftables.ConnOption
+	if unix.Stat("/proc/thread-self/ns/net", &here) != nil || unix.Fstat(f.ns, &ours) != nil || here.Dev != ours.Dev || here.Ino != ours.Ino {
+		opts = append(opts, nftables.WithNetNSFd(f.ns))
+	}
+	c, err := nftables.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
