@@ -17,7 +17,7 @@ const (
 	stoppedPatience = 2 * time.Second // stopped by a signal: it cannot work
 	silentPatience  = 10              // watches in a row without a word and without processor time
 	watchEvery      = time.Second
-	statusPatience  = time.Second // for a word to somebody who asks how the parts are
+	statusPatience  = 2 * time.Second // for a word to somebody who asks how the parts are
 )
 
 // vitals are what the parent knows of a child beyond that it runs.

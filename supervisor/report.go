@@ -100,16 +100,16 @@ func (p *parent) endQuestion(seq int, a Answer) {
 
 // poll is a client that wants to know how the parts are, which have a moment for a sign of life.
 type poll struct {
-	pending map[*child]bool
+	pending map[*child]uint64 // and their processor times when they were asked
 	reply   chan<- Answer
 }
 
 func (p *parent) poll(reply chan<- Answer) {
 	p.asked++
-	seq, q := p.asked, &poll{map[*child]bool{}, reply}
+	seq, q := p.asked, &poll{map[*child]uint64{}, reply}
 	for _, c := range p.children {
 		if c.proc != nil && c.ready && c.silence() == "" {
-			q.pending[c] = true
+			_, q.pending[c] = processState(c.pid)
 			_ = c.link.send(message{Kind: kindPing, Seq: seq}, nil)
 		}
 	}
@@ -136,7 +136,12 @@ func (p *parent) ponged(c *child, seq int) {
 func (p *parent) endPoll(seq int) {
 	if q := p.polls[seq]; q != nil {
 		delete(p.polls, seq)
-		q.reply <- Answer{OK: true, Status: p.report(q.pending)}
+		silent := map[*child]bool{}
+		for c, was := range q.pending {
+			state, now := processState(c.pid)
+			silent[c] = state != 'R' && now == was // who works will answer
+		}
+		q.reply <- Answer{OK: true, Status: p.report(silent)}
 	}
 }
 
