@@ -226,6 +226,10 @@ func setSyncDaemon(p *interp, u *usage) {
 	g.sync.put(s, u.pos())
 }
 
+// maxIPVSTimeout is 31 days in seconds, the longest time-out that IPVS is given.
+const maxIPVSTimeout = 2678400
+
+// setTimeouts reads pairs of a name and seconds; 0 keeps the kernel's.
 func setTimeouts(p *interp, u *usage) {
 	var t ipvs.Timeouts
 	w := u.rest()
@@ -247,8 +251,8 @@ func setTimeouts(p *interp, u *usage) {
 			break
 		}
 		n, err := strconv.ParseUint(w[i+1].Text, 10, 32)
-		if err != nil || n < 1 || n > 2147483 {
-			p.bad(w[i+1].Pos, "number-out-of-range", "lvs_timeouts: %s %q: want 1..2147483 seconds", w[i].Text, w[i+1].Text)
+		if err != nil || n > maxIPVSTimeout {
+			p.bad(w[i+1].Pos, "number-out-of-range", "lvs_timeouts: %s %q: want 0..%d seconds", w[i].Text, w[i+1].Text, maxIPVSTimeout)
 			continue
 		}
 		*at = time.Duration(n) * time.Second

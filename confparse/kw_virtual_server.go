@@ -32,7 +32,7 @@ var serverTable = &Table{Name: "virtual_server", rows: func() []Keyword {
 		{Name: "persistence_engine", Args: args(word("ENGINE")), Room: roomDirector, Missing: ExitStop, Help: "what makes a client the same client: sip", set: func(p *interp, u *usage) {
 			p.vs.engine.put(u.str(0), u.pos())
 		}},
-		{Name: "persistence_timeout", Args: args(num("SECONDS", 1, 4294967295).opt()), Default: "none; 360", Room: roomDirector,
+		{Name: "persistence_timeout", Args: args(num("SECONDS", 1, maxIPVSTimeout).opt()), Default: "none; 360", Room: roomDirector,
 			Help: "how long a client stays with its server", set: func(p *interp, u *usage) {
 				d := 360 * time.Second
 				if u.has(0) {

@@ -230,8 +230,10 @@ func setMcastDst(p *interp, u *usage) {
 	p.vi.mcastDst.put(a, u.at(0))
 }
 
+// setInstanceSync reads the old way to name the sync daemon's instance. Its id is 0 then, not the instance's: a backup with another one
+// would not hear a master that is told in this way.
 func setInstanceSync(p *interp, u *usage) {
-	s := rawSync{instance: p.vi.name}
+	s := rawSync{instance: p.vi.name, hasID: true}
 	s.d.Iface = u.str(0)
 	if p.raw.global.sync.set() {
 		p.bad(u.pos(), "ignored", "lvs_sync_daemon_interface: there is a sync daemon already")
