@@ -221,7 +221,7 @@ func (p *interp) serverFamily(vs *rawVS, d *director.VirtualServer) {
 	case vs.family.set():
 		v6 = vs.family.v == ipvs.IPv6
 	default:
-		// The first server that is not tunnelled decides, then the sorry server; tunnelled ones do if they are all of one family, else it is
+		// The first server that is not tunnelled decides; tunnelled ones do if they and the sorry server are all of one family, else it is
 		// IPv4.
 		v6 = true
 		for _, rs := range vs.servers {
@@ -229,10 +229,7 @@ func (p *interp) serverFamily(vs *rawVS, d *director.VirtualServer) {
 				v6 = rs.addr.Is6()
 				break
 			}
-			v6 = v6 && rs.addr.Is6()
-			if vs.sorry.set() {
-				v6 = vs.sorry.v.Addr().Is6()
-			}
+			v6 = v6 && rs.addr.Is6() && (!vs.sorry.set() || vs.sorry.v.Addr().Is6())
 		}
 	}
 	d.Key.Family = ipvs.IPv4

@@ -42,7 +42,8 @@ func TestTheFamilyOfAMark(t *testing.T) {
 		{"tunnelled servers of one family decide", " real_server fd01::1 {\n }\n real_server fd01::2 {\n }\n", ipvs.IPv6},
 		{"tunnelled servers of both do not", " real_server fd01::1 {\n }\n real_server 10.1.0.1 {\n }\n", ipvs.IPv4},
 		{"one that is not tunnelled does", " real_server 10.1.0.1 {\n }\n real_server fd01::1 {\n lvs_method NAT\n }\n", ipvs.IPv6},
-		{"the sorry server goes before tunnelled ones", " sorry_server 10.1.0.9 80\n real_server fd01::1 {\n }\n", ipvs.IPv4},
+		{"a sorry server of the other family is as a server of it", " sorry_server 10.1.0.9 80\n real_server fd01::1 {\n }\n", ipvs.IPv4},
+		{"and the other way round", " sorry_server fd01::9 80\n real_server 10.1.0.1 {\n }\n", ipvs.IPv4},
 		{"ip_family goes before all", " ip_family inet6\n sorry_server 10.1.0.9 80\n real_server 10.1.0.1 {\n }\n", ipvs.IPv6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
