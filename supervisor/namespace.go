@@ -66,3 +66,12 @@ func mountRunDir(name string) error {
 	}
 	return nil
 }
+
+// leaveRunDir removes the folders that mountRunDir has made, as far as nobody else's files are in them.
+func leaveRunDir(name string) {
+	if unix.Unmount(pidDir, unix.MNT_DETACH) != nil {
+		return
+	}
+	_ = os.Remove(filepath.Join(pidDir, name))
+	_ = os.Remove(pidDir)
+}

@@ -122,6 +122,7 @@ type parent struct {
 	fifos    madeFifos
 	// socketPath is where control listens, after the children have been started: they take longer.
 	socketPath string
+	namespace  string          // of the network, entered
 	waiting    []chan<- Answer // clients that asked for a reload
 	last       *ReloadOutcome
 	ended      chan struct{} // closed when the loop has ended
@@ -186,6 +187,7 @@ func (p *parent) start() (*confparse.Config, int) {
 		return nil, exitFatal
 	}
 	os.Unsetenv(envEntered)
+	p.namespace = namespace
 
 	lg := logging.New(logOptions(p.o, l.cfg, partParent, os.Getpid(), p.dir, p.stderr))
 	p.log = lg.Slog()
@@ -275,6 +277,9 @@ func (p *parent) removePidFiles() {
 		c.pidFile.remove()
 	}
 	p.pidFile.remove()
+	if p.namespace != "" {
+		leaveRunDir(p.namespace)
+	}
 }
 
 // loop runs until all children have ended after a stop.
