@@ -60,6 +60,8 @@ func load(path string, o LoadOptions, max bounds) (*Source, Diagnostics) {
 	switch {
 	case err != nil:
 		l.fileProblem("bad-file-name", fmt.Sprintf("configuration file name %s: %v", path, err))
+	case len(names) == 0 && path == stdin:
+		l.fileProblem("config-missing", "no configuration file matches -: the standard input is nothing that a reload could read again")
 	case len(names) == 0:
 		l.fileProblem("config-missing", fmt.Sprintf("no configuration file matches %s", path))
 	}

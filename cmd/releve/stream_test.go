@@ -142,6 +142,10 @@ func TestProcessSubstitution(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	// The daemon would have to read it again at a reload.
+	out, err = exec.Command(exe, "-n", "-l", "-G", "-f", "-").CombinedOutput()
+	if ended, ok := err.(*exec.ExitError); !ok || ended.ExitCode() != 6 || !strings.Contains(string(out), "the standard input is nothing that a reload could read again") {
+		t.Errorf("the daemon: %v: %s", err, out)
+	}
 	out, err = exec.Command(bash, "-c", `"$0" -n -l -G -f <(echo zeppelin)`, exe).CombinedOutput()
 	if ended, ok := err.(*exec.ExitError); !ok || ended.ExitCode() != 6 || !strings.Contains(string(out), "a reload could not read it again") {
 		t.Errorf("the daemon: %v: %s", err, out)
