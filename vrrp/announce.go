@@ -35,7 +35,9 @@ func (a *actuator) repeat() {
 		}
 	}
 	clear(a.rest[len(left):])
-	a.rest = left
+	if a.rest = left; len(left) == 0 && cap(left) > spareRoom {
+		a.rest = nil
+	}
 	a.flush()
 }
 

@@ -154,13 +154,14 @@ func (e *Engine) commit(next *setup) {
 			e.remove(in, before)
 		}
 	}
-	e.instances, e.vips = list, make(map[netip.Addr]bool, len(list))
+	e.instances, e.vips = list, make(addrSet, 0, len(list))
 	for id, in := range list {
 		in.m.ID = id
 		for a := range in.cfg.addresses() {
-			e.vips[a.Prefix.Addr()] = true
+			e.vips = append(e.vips, a.Prefix.Addr())
 		}
 	}
+	slices.SortFunc(e.vips, netip.Addr.Compare)
 	e.regroup(next.cfg)
 	e.watchObjects(next.cfg)
 	e.pollLinks()

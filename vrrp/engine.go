@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +112,7 @@ type Engine struct {
 	groups    []*group
 	byName    map[string]*instance
 	ifaces    map[int]*iface
-	vips      map[netip.Addr]bool // virtual addresses of all instances
+	vips      addrSet // virtual addresses of all instances
 	sockets   map[socketKey]*socket
 	dirty     []*socket
 	actions   []machine.Action

@@ -224,7 +224,7 @@ func (e *Engine) onAddr(p vip.Present, added bool) {
 	if added && p.Prefix.Addr().Is6() && p.Prefix.Addr().IsLinkLocalUnicast() && slices.ContainsFunc(e.instances, e.sourceMissing) {
 		e.reattach()
 	}
-	if !e.vips[p.Prefix.Addr()] { // nothing depends on virtual addresses, and there may be thousands of them
+	if !e.vips.has(p.Prefix.Addr()) { // nothing depends on virtual addresses, and there may be thousands of them
 		e.refresh(i)
 	}
 }

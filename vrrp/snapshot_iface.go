@@ -177,9 +177,9 @@ func (e *Engine) interfaces(links []netlink.Link) []IfaceSnapshot {
 }
 
 // first is the first address of a family, for IPv6 the first link-local one, that is not virtual.
-func (i *iface) first(v6 bool, virtual map[netip.Addr]bool) netip.Addr {
+func (i *iface) first(v6 bool, virtual addrSet) netip.Addr {
 	for _, p := range i.addrs {
-		if a := p.Addr(); a.Is6() == v6 && (!v6 || a.IsLinkLocalUnicast()) && !virtual[a] {
+		if a := p.Addr(); a.Is6() == v6 && (!v6 || a.IsLinkLocalUnicast()) && !virtual.has(a) {
 			return a
 		}
 	}
