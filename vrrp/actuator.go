@@ -44,8 +44,13 @@ type plan struct {
 
 // announcement is the frame that announces one address.
 type announcement struct {
-	frame   []byte
-	addr    netip.Addr
+	frame []byte
+	addr  netip.Addr
+	*outlet
+}
+
+// outlet is where and how something is announced. Most instances on an interface share one.
+type outlet struct {
 	ifindex int
 	iface   string
 	lane    int           // announcements of one lane are spaced: the interface's, or below zero that of a garp_group

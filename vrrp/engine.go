@@ -132,6 +132,7 @@ type Engine struct {
 	promoting  func(dev string) bool // promote_secondaries of an interface; nil: as the kernel has it
 	resigned   []string              // the instances that it would have sent priority 0 for
 	unknown    uint64                // adverts of VRIDs not configured
+	lastOutlet *outlet               // of the plan before
 	lastCause  string                // of the transition before
 	// moment is the time that timers are counted from while many instances are stepped for the same reason, so that those which beat
 	// together stay together; zero: the time it is.

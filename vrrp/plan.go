@@ -39,9 +39,9 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 			e.act.say(slog.LevelError, fmt.Sprintf("(%s) %v", in.cfg.Name, err))
 		}
 		if f != nil {
-			an := announcement{frame: f, addr: a.Prefix.Addr(), ifindex: i.index, iface: i.name, extra: in.elsewhere(i)}
-			an.lane, an.pause = e.lane(in, i, a)
-			p.frames = append(p.frames, an)
+			via := outlet{ifindex: i.index, iface: i.name, extra: in.elsewhere(i)}
+			via.lane, via.pause = e.lane(in, i, a)
+			p.frames = append(p.frames, announcement{f, a.Prefix.Addr(), e.outletLike(via)})
 		}
 	}
 	for _, k := range []struct {
@@ -69,6 +69,15 @@ func (e *Engine) plan(in *instance, term *atomic.Uint64) *plan {
 		p.add = append(p.add, vip.Change{Add: true, Rule: &in.cfg.Rules[k], Links: links})
 	}
 	return p
+}
+
+// outletLike is the outlet made last if that is the same, else a new one.
+func (e *Engine) outletLike(o outlet) *outlet {
+	if e.lastOutlet == nil || *e.lastOutlet != o {
+		own := o
+		e.lastOutlet = &own
+	}
+	return e.lastOutlet
 }
 
 // addresses are first those that adverts name, then the excluded ones.
