@@ -125,7 +125,7 @@ func everyTemper(t *testing.T) []*Config {
 			patient(c, o)
 		})}}),
 		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { b[2] |= 0x80; return b })}},
-		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { return b[:7] })}},
+		{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func(b []byte) []byte { b[2], b[3] = b[2]|0x80, 3; return b })}},
 		limit(&Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),
 		{Type: TypeUDP, Connect: Connect{Addr: closedUDP(t)}, UDP: &UDPConfig{RequireReply: true}},
 		limit(&Config{Type: TypeUDP, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}}),

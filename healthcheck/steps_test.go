@@ -48,7 +48,7 @@ func TestOnceTellsEachStep(t *testing.T) {
 		},
 		"a name server that sends garbage": {
 			Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return []byte("\x1b[2J") })}},
-			[]string{"ask", "! answer\t4 bytes: 1b5b324a: DNS answer of 4 bytes is shorter than a header"},
+			[]string{"ask", "pass over\t4 bytes: 1b5b324a: DNS answer of 4 bytes, shorter than a header", "! wait for an answer\twaiting for an answer: timeout after 300ms"},
 		},
 		"a name server that is silent": {
 			Config{Type: TypeDNS, Connect: Connect{Addr: answerUDP(t, func([]byte) []byte { return nil })}},
