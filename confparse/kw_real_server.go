@@ -46,13 +46,14 @@ func leaveReal(p *interp, _ *usage) {
 	p.rs = nil
 }
 
-// rsName is how logs call a server: [10.1.0.1]:tcp:80.
+// rsName is how logs, fifo lines and mails call a server: [10.1.0.1]:tcp:80, and [10.1.0.1]:none:80 if it is that of a mark.
 func rsName(a netip.Addr, proto string, port uint16) string {
 	b := append(make([]byte, 0, 64), '[')
 	b = append(a.AppendTo(b), "]:"...)
-	if proto != "" {
-		b = append(append(b, proto...), ':')
+	if proto == "" {
+		proto = "none"
 	}
+	b = append(append(b, proto...), ':')
 	return string(strconv.AppendUint(b, uint64(port), 10))
 }
 

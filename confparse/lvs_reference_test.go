@@ -70,3 +70,10 @@ func TestAScriptUserWhoDoesNotExistRunsNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestARealServerOfAMarkHasNoProtocolInItsName(t *testing.T) {
+	cfg := understood(t, "virtual_server fwmark 7 {\n lvs_sched rr\n lvs_method NAT\n real_server 10.1.0.1 80 {\n }\n}\n", CheckOptions{NoHost: true})
+	if name := cfg.LVS.VirtualServers[0].RealServers[0].Name; name != "[10.1.0.1]:none:80" {
+		t.Error(name)
+	}
+}

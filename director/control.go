@@ -55,6 +55,10 @@ func (d *Director) suspended(p *pool) bool {
 
 // setLocal takes the addresses of the host and stops or starts the checkers of those virtual servers that wait for theirs.
 func (d *Director) setLocal(ctx context.Context, addrs []netip.Addr) {
+	word := "Suspending"
+	if d.local == nil { // they have not begun
+		word = "Deactivating"
+	}
 	d.local = make(map[netip.Addr]struct{}, len(addrs))
 	for _, a := range addrs {
 		d.local[a.Unmap().WithZone("")] = struct{}{}
@@ -65,7 +69,7 @@ func (d *Director) setLocal(ctx context.Context, addrs []netip.Addr) {
 			changed = true
 			for _, m := range p.rs {
 				if s && len(m.checks) > 0 {
-					d.log.Info("Suspending healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
+					d.log.Info(word+" healthchecker for service "+m.cfg.Name+" for VS "+p.vs.Name, "rs", m.cfg.Name, "vs", p.vs.Name)
 				}
 			}
 		}
