@@ -581,3 +581,14 @@ func TestAServerThatWasDownIsNotRemovedASecondTime(t *testing.T) {
 	= 1:4
 	`)
 }
+
+func TestWithOmegaQuorumDownRunsAtTheStopEvenIfTheQuorumIsLost(t *testing.T) {
+	vs := virtual(1, 0, server(1, 1, true))
+	vs.Omega, vs.SMTPAlert = true, true
+	p := newPool(vs, poolOptions{})
+	p.start()
+	expect(t, "never up", p.stop(), `
+	> Shutting down service [10.1.0.1]:tcp:80 from VS [10.2.0.1]:tcp:80
+	VS [10.2.0.1]:tcp:80 DOWN (q_down)
+	`)
+}

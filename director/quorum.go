@@ -333,7 +333,10 @@ func (r *RealServer) dest(weight int) ipvs.Dest {
 }
 
 // stop is the end of the daemon. Only with omega does anybody hear of it.
-func (p *pool) stop() []action { return p.leave("Shutting down", p.vs.Omega) }
+func (p *pool) stop() []action { return p.leave(stopping, p.vs.Omega) }
+
+// stopping begins the log lines of the stop.
+const stopping = "Shutting down"
 
 // remove is the end of a virtual server that the new configuration does not have.
 func (p *pool) remove() []action { return p.leave("Removing", true) }
@@ -346,9 +349,11 @@ func (p *pool) leave(why string, tell bool) []action {
 			out = append(out, p.goneEvent(m, why))
 		}
 	}
-	if p.up && tell {
+	if tell && (p.up || p.vs.Omega && why == stopping) { // omega: what quorum_down undoes is undone, whether the quorum was there or not
+		e := p.vsEvent(false, why)
+		e.event.Mail = e.event.Mail && p.up
 		p.up = false
-		out = append(out, p.vsEvent(false, why))
+		out = append(out, e)
 	}
 	return out
 }
