@@ -96,7 +96,7 @@ func run() error {
 	}
 	switch *part {
 	case "evenly":
-		fmt.Printf("%-14s %-11s %11s %11s %s\n", "", "", "p99 jitter", "max jitter", "others' processor time")
+		fmt.Printf("%-14s %-11s %11s %11s %14s %s\n", "", "", "p99 jitter", "max jitter", "master s/min", "others' processor time")
 	case "":
 		fmt.Printf("%-14s %-11s %14s %14s %26s %26s %11s %11s\n", "", "", "master s/min", "backup s/min", "master KB anon+file, peak", "backup KB anon+file, peak", "p99 jitter", "max jitter")
 	}
@@ -258,7 +258,7 @@ func measure(bin, kind string, s size) ([]string, error) {
 			return nil, errors.New("no adverts were heard")
 		}
 		if *part == "evenly" {
-			fmt.Printf("%-14s %-11s %11s %11s %.1f %%\n", s.name, kind, show(p99), show(most), 100*max(all-own, 0).Seconds()/window.Seconds())
+			fmt.Printf("%-14s %-11s %11s %11s %14.2f %.1f %%\n", s.name, kind, show(p99), show(most), own.Seconds()*60/window.Seconds(), 100*max(all-own, 0).Seconds()/window.Seconds())
 			return nil, nil
 		}
 	}
