@@ -90,6 +90,16 @@ func TestTheNetworkIsWhatTheReferenceMakesOfIt(t *testing.T) {
 			if err := errors.Join(err, p.errs[0], p.errs[1]); err != nil {
 				t.Fatal(err)
 			}
+			// The kernel reports a group that is left some milliseconds later, and not at all if the interface is gone by then, which it may be
+			// on a machine that is this busy: now it is less so.
+			for range 2 {
+				if !slices.ContainsFunc(p.want.Bye, func(f string) bool { return strings.Contains(f, " left ") && !slices.Contains(p.got.Bye, f) }) {
+					break
+				}
+				if p.got, err = effectsOf(ours().path, f); err != nil {
+					t.Fatal(err)
+				}
+			}
 			compareEffects(t, string(text), p.got, p.want)
 			if t.Failed() {
 				t.Logf("our log:\n%s\nthe reference's:\n%s", p.got.Log, p.want.Log)

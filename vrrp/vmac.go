@@ -227,7 +227,7 @@ func (v *vmacs) remove(names ...string) {
 func (e *Engine) dropVMACs(in *instance, keep footing) {
 	gone := time.Time{}
 	if in.leaveGroup() && in.vmac != nil && !in.cfg.VMAC.XmitBase {
-		gone = time.Now().Add(3*tick() + time.Millisecond)
+		gone = time.Now().Add(4 * tick()) // one for a processor that is late
 	}
 	drop := func(i *iface) {
 		if i == nil || keep.own != nil && keep.own.index == i.index {
