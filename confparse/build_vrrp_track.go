@@ -3,6 +3,8 @@ package confparse
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"releve/vrrp"
 )
 
@@ -120,13 +122,20 @@ func (p *interp) interfaceOf(vi *rawInstance) bool {
 		p.bad(vi.vrfPos, "vrf-with-interface", "%s: vrf is for instances without an interface: ignored", vi.name)
 		c.VRF = ""
 	}
-	if !vi.iface.set() {
+	if p.with(c.Iface, unix.IFF_LOOPBACK) {
+		p.hostBad(vi.iface.pos, "loopback", "(%s) cannot use a loopback interface (%s) for vrrp: ignored", vi.name, c.Iface)
+		c.Iface = ""
+	}
+	if c.Iface == "" {
 		if c.Unicast {
 			return true
 		}
 		p.add(Diagnostic{Pos: vi.pos, Severity: Error, Code: "no-interface", Exit: ExitConfig, FatalAtStart: true,
 			Message: vi.name + ": interface is missing"})
 		return false
+	}
+	if !c.Unicast && p.without(c.Iface, unix.IFF_MULTICAST) { // it waits in FAULT, as the reference's
+		p.hostBad(vi.iface.pos, "no-multicast", "(%s) interface %s does not support multicast, specify unicast peers", vi.name, c.Iface)
 	}
 	return true
 }

@@ -78,9 +78,9 @@ func (c *caseFile) write(t *testing.T, lines []string) {
 	}
 }
 
-// caseMachine has eth0 to eth3 and /usr/bin/true.
+// caseMachine has eth0 to eth3, mute0 without multicast, and /usr/bin/true.
 func caseMachine() *Machine {
-	return fakeMachine([]string{"eth0", "eth1", "eth2", "eth3"}, []string{"/usr/bin/true"})
+	return fakeMachine([]string{"eth0", "eth1", "eth2", "eth3", "mute0"}, []string{"/usr/bin/true"})
 }
 
 func caseFiles(t *testing.T, dir string, least int) []*caseFile {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"releve/script"
 )
 
@@ -50,6 +52,15 @@ func tsv(t *testing.T, path string) [][]string {
 func fakeMachine(ifaces, scripts []string) *Machine {
 	return &Machine{
 		Interface: func(n string) bool { return n == "lo" || slices.Contains(ifaces, n) },
+		Flags: func(n string) (uint32, bool) {
+			if n == "lo" {
+				return unix.IFF_UP | unix.IFF_LOOPBACK, true
+			}
+			if n == "mute0" {
+				return unix.IFF_UP | unix.IFF_BROADCAST, true
+			}
+			return unix.IFF_UP | unix.IFF_BROADCAST | unix.IFF_MULTICAST, slices.Contains(ifaces, n)
+		},
 		User: func(n string) bool {
 			return slices.Contains([]string{"root", "nobody", "daemon", "bin", "sys", "mail"}, n)
 		},

@@ -110,7 +110,7 @@ func (k *Keyword) uses() []string {
 	return out
 }
 
-// runReference tests many files with the reference in a network namespace of their own, with eth0 to eth3.
+// runReference tests many files with the reference in a network namespace of their own, with eth0 to eth3 and mute0.
 func runReference(t *testing.T, texts []string) []int {
 	t.Helper()
 	dir := t.TempDir()
@@ -126,6 +126,8 @@ for i in 0 1 2 3; do
 	ip link set eth$i up
 	ip link set p$i up
 done
+ip link add mute0 type veth peer name pmute0
+ip link set mute0 multicast off up
 for f in "$1"/*.conf; do
 	timeout 20 keepalived -t -n -l -f "$f" >/dev/null 2>&1
 	echo $?

@@ -20,6 +20,8 @@ type Machine struct {
 	Interface func(name string) bool
 	// InterfaceIn asks about an interface of a network namespace; of one that does not exist nothing is known, and true is the answer.
 	InterfaceIn func(namespace, name string) bool
+	// Flags are those of an interface (IFF_ in if.h), where they can be known.
+	Flags func(name string) (flags uint32, known bool)
 	// User and Group report whether an account exists; numbers always do.
 	User, Group func(name string) bool
 	// Script says why a command cannot be run, with the errors of script.Settings.Check; nil: it can.
@@ -47,6 +49,9 @@ func machine(m *Machine) *Machine {
 			}
 			return in == nil || in[name]
 		}
+	}
+	if out.Flags == nil {
+		out.Flags = interfaceFlags
 	}
 	if out.User == nil {
 		out.User = remember(func(name string) bool { _, err := user.Lookup(name); return err == nil })
@@ -82,6 +87,21 @@ func hasInterface(name string) bool {
 	own, _ := unix.NewIfreq("")
 	own.SetUint32(req.Uint32())
 	return unix.IoctlIfreq(fd, unix.SIOCGIFNAME, own) == nil && own.Name() == name
+}
+
+// interfaceFlags asks the kernel for the flags of one interface.
+func interfaceFlags(name string) (uint32, bool) {
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer unix.Close(fd)
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, req)
+	return uint32(req.Uint16()), err == nil
 }
 
 // interfacesIn lists the interfaces of a network namespace; nil if it cannot be entered.
@@ -141,6 +161,25 @@ func (p *interp) hasInterface(name string) bool {
 		return p.host.InterfaceIn(ns, name)
 	}
 	return p.host.Interface(name)
+}
+
+// without reports whether an interface is known to lack one of these flags, and with whether it has one.
+func (p *interp) without(name string, flags uint32) bool {
+	has, known := p.flags(name)
+	return known && has&flags == 0
+}
+
+func (p *interp) with(name string, flags uint32) bool {
+	has, known := p.flags(name)
+	return known && has&flags != 0
+}
+
+// flags are those of an interface, if the machine counts and it can be asked.
+func (p *interp) flags(name string) (uint32, bool) {
+	if name == "" || p.opt.NoHost || p.raw.global.g.NetNamespace != "" {
+		return 0, false
+	}
+	return p.host.Flags(name)
 }
 
 // needInterface complains about an interface that is not there, without which the daemon does not start.

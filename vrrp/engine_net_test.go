@@ -151,6 +151,27 @@ func TestADeadLinkIsAFaultAndRecovers(t *testing.T) {
 	}
 }
 
+// Adverts to a group cannot be heard or sent there, as the reference says; those to peers can.
+func TestALinkWithoutMulticastIsAFaultUnlessThereArePeers(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t, 1)
+	group, peers := testInstance("VI_1", 51, 100, "10.9.0.100/24"), testInstance("VI_2", 52, 100, "10.9.0.101/24")
+	peers.Unicast, peers.Peers = true, []Peer{{Addr: netip.MustParseAddr("10.9.0.9")}}
+	l.in(1, "ip link set eth0 multicast off")
+	a := l.start(1, &Config{Instances: []*InstanceConfig{group, peers}}, Options{})
+	l.eventually("master of the one with peers only", 6*time.Second, func() bool { return l.has(1, "10.9.0.101") })
+	if s := a.snapshot().Instances[0]; s.State != Fault || !slices.Equal(s.Faults, []string{"link eth0 does not support multicast"}) {
+		t.Errorf("state %s, faults %q", s.State, s.Faults)
+	}
+	l.in(1, "ip link set eth0 multicast on")
+	l.eventually("master once there is multicast", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") })
+	l.in(1, "ip link set eth0 multicast off")
+	l.eventually("fault", 2*time.Second, func() bool { return a.state("VI_1") == Fault && !l.has(1, "10.9.0.100") })
+	if a.state("VI_2") != Master {
+		t.Error("the one with peers is no master any more")
+	}
+}
+
 func TestARemovedAddressCostsTheMastershipUnlessNotTracked(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, 1)

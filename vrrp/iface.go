@@ -27,6 +27,7 @@ type iface struct {
 	admin bool // administratively up
 	told  bool // up as the kernel reported it last
 	wants bool // what up becomes when delayed goes off
+	mute  bool // without multicast
 	addrs []netip.Prefix
 	kind  string // of the link, such as veth or macvlan
 	table uint32 // of a VRF
@@ -116,7 +117,7 @@ func (w *watcher) list() (map[int]*iface, error) {
 func linkState(l netlink.Link) iface {
 	a := l.Attrs()
 	i := iface{index: a.Index, name: a.Name, mac: a.HardwareAddr, kind: l.Type(), mtu: a.MTU,
-		admin: a.RawFlags&unix.IFF_UP != 0}
+		admin: a.RawFlags&unix.IFF_UP != 0, mute: a.RawFlags&unix.IFF_MULTICAST == 0}
 	i.up = i.admin && a.RawFlags&unix.IFF_RUNNING != 0
 	i.told = i.up
 	if v, ok := l.(*netlink.Vrf); ok {

@@ -64,6 +64,7 @@ func (e *Engine) ownFaults(in *instance) {
 	}{
 		{linkFault + dev + " is missing", missing},
 		{linkFault + dev + " is down", i != nil && !i.up && !c.DontTrackPrimary},
+		{linkFault + dev + " does not support multicast", i != nil && i.mute && !c.Unicast},
 		{linkFault + "of the virtual MAC address is missing", !missing && c.ownVMAC() && in.vmac == nil},
 		{addrFault + family + " address" + at, !missing && !in.src.IsValid()},
 		{addrFault + "source address" + at, i != nil && c.TrackSrcIP && c.Src.IsValid() &&
@@ -133,6 +134,10 @@ func (e *Engine) onLink(st iface, removed bool) {
 		e.newMAC(i)
 	}
 	i.admin = st.admin
+	if i.mute != st.mute {
+		i.mute = st.mute
+		e.refresh(i)
+	}
 	e.carrier(i, st.up, false)
 }
 
