@@ -78,16 +78,31 @@ func (p *interp) buildVRRP(cfg *Config) {
 		}
 		*s = names[*s]
 	}
-	for i, in := range c.Instances { // a copy lets go of everything that was read about the instance, and lies close to the next one's
-		own := *in
+	// A copy lets go of everything that was read about the instance. All copies together leave no holes that are used for nothing.
+	all, addrs := make([]vrrp.InstanceConfig, len(c.Instances)), 0
+	for _, in := range c.Instances {
+		addrs += len(in.VIPs) + len(in.Excluded)
+	}
+	vips := make([]vip.Address, 0, addrs)
+	together := func(list []vip.Address) []vip.Address {
+		if len(list) == 0 {
+			return nil
+		}
+		from := len(vips)
+		vips = append(vips, list...)
+		return vips[from:len(vips):len(vips)]
+	}
+	for i, in := range c.Instances {
+		own := &all[i]
+		*own = *in
 		own.Name = strings.Clone(in.Name)
 		shared(&own.Iface)
 		shared(&own.Group)
-		own.VIPs, own.Excluded, own.Peers = slices.Clone(in.VIPs), slices.Clone(in.Excluded), slices.Clone(in.Peers)
+		own.VIPs, own.Excluded, own.Peers = together(in.VIPs), together(in.Excluded), slices.Clone(in.Peers)
 		for k := range own.VIPs {
 			shared(&own.VIPs[k].Dev)
 		}
-		c.Instances[i] = &own
+		c.Instances[i] = own
 	}
 	c.Instances = slices.Clone(c.Instances)
 	p.buildStatic(c)

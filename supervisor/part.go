@@ -206,14 +206,19 @@ func (c *childProcess) fail(err error) int {
 	return status
 }
 
-// tidyAfter is how long after a start or a reload the memory that they needed is given back.
-const tidyAfter = 2 * time.Second
+// tidyAfter is how long after a start or a reload the memory that they needed is given back; tidyAgain is how long after that what the first
+// elections and checks needed is.
+const (
+	tidyAfter = 2 * time.Second
+	tidyAgain = 8 * time.Second
+)
 
 // tidy gives back what reading a configuration has used: for months nothing as large will be needed again.
 func (c *childProcess) tidy() {
 	time.AfterFunc(tidyAfter, func() {
 		collect(c.what)
 		debug.FreeOSMemory()
+		time.AfterFunc(tidyAgain, debug.FreeOSMemory)
 	})
 }
 

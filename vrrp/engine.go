@@ -380,8 +380,8 @@ func (e *Engine) call(ctx context.Context, f func()) error {
 	return nil
 }
 
-// spareReaders is how many batches of packets are under way at once: one that the owner works on, and others that are read meanwhile.
-const spareReaders = 3
+// spareReaders is how many batches of packets are under way at once: one that the owner works on, and one that is read meanwhile.
+const spareReaders = 2
 
 // readersFor are the readers that the receivers of all sockets of a family share.
 func (e *Engine) readersFor(v6 bool) chan *batch.Reader {
