@@ -13,7 +13,7 @@ import (
 // Limit is how many packets one call sends, readLimit how many it receives, into buffers that have room for the longest packets.
 const (
 	Limit     = 64
-	readLimit = 32
+	readLimit = 16
 )
 
 type mmsghdr struct {
