@@ -204,10 +204,9 @@ func (t *text) process(p *vrrp.ProcessConfig, s *vrrp.Snapshot) {
 	if p.HasQuorumMax {
 		t.row("Max processes", p.QuorumMax)
 	}
-	if o := s.Processes[p.Name]; o.Known {
-		t.row("Current processes", o.Value)
-		t.row("Have quorum", o.Up)
-	}
+	o := s.Processes[p.Name] // not yet counted: none
+	t.row("Current processes", o.Value)
+	t.row("Have quorum", o.Known && o.Up)
 	t.row("Weight", weight(p.Weight, p.Reverse))
 	t.row("Terminate delay", fixed(p.TerminateDelay)+"s")
 	t.row("Fork delay", fixed(p.ForkDelay)+"s")

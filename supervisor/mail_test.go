@@ -183,7 +183,7 @@ func TestScriptsFindWhatTheyFindUnderTheReference(t *testing.T) {
 	echo "arguments: $*"
 	env -0 | sort -z | tr '\0\n' '\n ' | grep -v -E '^(_|SHLVL|PWD|OLDPWD|IFS|LD_LIBRARY_PATH|NOTIFY_SOCKET)='
 	readlink /proc/$$/fd/0
-	grep -E '^(SigBlk|Umask|Uid|Gid|NoNewPrivs|CapEff)' /proc/$$/status
+	grep -E '^(SigBlk|Umask|Uid|Gid|NoNewPrivs|CapEff)' /proc/self/status
 	[ "$(ps -o pgid= -p $$ | tr -d ' ')" = $$ ] && echo own group
 	pwd
 	ulimit -c

@@ -62,8 +62,11 @@ var questionTexts = map[string][2]string{
 // passQuestion passes the question of a client on to a part. It runs in the parent's loop, as what follows.
 func (p *parent) passQuestion(part string, reply chan<- Answer) {
 	for _, c := range p.children {
-		if c.part == part && c.proc != nil && c.silence() != "" {
-			reply <- Answer{Text: c.silence()}
+		if c.part != part || c.proc == nil {
+			continue
+		}
+		if why := c.silence(); why != "" { // asked once: it can be gone the next moment
+			reply <- Answer{Text: why}
 			return
 		}
 	}

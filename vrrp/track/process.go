@@ -115,6 +115,7 @@ func (p Process) Run(ctx context.Context, report func(n int, up bool)) {
 	defer func() { <-done }()
 	go func() {
 		defer close(done)
+		tell(p.Count("/proc")) // now: a connector that keeps silent is known as such only after listenTimeout
 		if e, err := openProcEvents(p.Buffer, p.Force); err == nil {
 			p.follow(ctx, e, tell)
 		}
