@@ -61,7 +61,7 @@ func (b *Bridge) listen(kind uint16, each func(at time.Time, f []byte)) (stop fu
 			return err
 		}
 		proto := binary.NativeEndian.Uint16([]byte{byte(kind >> 8), byte(kind)})
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(proto))
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) // nothing before it is bound
 		if err != nil {
 			return err
 		}

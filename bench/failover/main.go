@@ -245,7 +245,7 @@ type wire struct {
 }
 
 func listen(dev string) (*wire, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0x0300)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // nothing before it is bound
 	if err != nil {
 		return nil, err
 	}

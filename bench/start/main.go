@@ -180,7 +180,7 @@ func prepare() error {
 
 // listen opens a socket that sees the adverts on v1.
 func listen() (int, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP)))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // nothing before it is bound
 	if err != nil {
 		return -1, err
 	}
