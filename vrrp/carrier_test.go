@@ -1,7 +1,7 @@
 package vrrp
 
 import (
-	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,13 +14,26 @@ func TestAShortLossOfTheLinkIsForgivenALongOneIsNot(t *testing.T) {
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, IfaceDelays: map[string]IfaceDelay{"eth0": {Down: 1500 * time.Millisecond, Up: 500 * time.Millisecond}}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
-	l.run("ip link set %s down", l.port(1))
-	l.eventually("the kernel reports the loss", 2*time.Second, func() bool { return a.log.has("Netlink reports eth0 down") })
-	l.run("ip link set %s up", l.port(1))
-	l.eventually("and the return", 2*time.Second, func() bool { return a.log.has("Netlink reports eth0 up") })
-	if s := a.snapshot().Instances[0]; s.State != Master || slices.ContainsFunc(s.History, func(h Transition) bool { return h.To == Fault }) {
-		t.Errorf("state %s, history %v", s.State, s.History)
+	reports := func(what string) int { return strings.Count(a.log.all(), "Netlink reports eth0 "+what) }
+	for try := 1; ; try++ {
+		down, up, left, begin := reports("down"), reports("up"), len(a.left("VI_1")), time.Now()
+		l.run("ip link set %s down", l.port(1))
+		l.eventually("the kernel reports the loss", 2*time.Second, func() bool { return reports("down") > down })
+		l.run("ip link set %s up", l.port(1))
+		l.eventually("and the return", 2*time.Second, func() bool { return reports("up") > up })
+		short := time.Since(begin) < 1500*time.Millisecond
+		if why := a.left("VI_1"); short && len(why) > left {
+			t.Fatalf("left for %q", why)
+		}
+		if short {
+			break
+		}
+		if try == 10 {
+			t.Fatal("no loss was short, so busy is the machine")
+		}
+		l.eventually("master again", 8*time.Second, func() bool { return a.state("VI_1") == Master })
 	}
+	l.eventually("master, or again after a standstill", 8*time.Second, func() bool { return a.state("VI_1") == Master })
 	l.run("ip link set %s down", l.port(1))
 	begin := time.Now()
 	l.eventually("fault", 4*time.Second, func() bool { return a.state("VI_1") == Fault })
@@ -57,6 +70,7 @@ func TestLinksAreAskedInEveryWayTheDriverKnows(t *testing.T) {
 	for _, up := range []bool{true, false} {
 		if !up {
 			l.run("ip link set %s down", l.port(1))
+			l.linkIs(1, "eth0", false) // IFF_RUNNING follows when the kernel tells of it
 		}
 		l.inNamespace(1, func() {
 			b, err := track.OpenLinkbeat()

@@ -137,7 +137,7 @@ func (c *chaos) settled() (ok bool, why string) {
 func (c *chaos) settle(what string) {
 	c.t.Helper()
 	why := ""
-	for end := time.Now().Add(150 * time.Duration(c.every) * time.Millisecond); ; time.Sleep(30 * time.Millisecond) {
+	for end := time.Now().Add(max(150*time.Duration(c.every)*time.Millisecond, 40*time.Second)); ; time.Sleep(30 * time.Millisecond) {
 		var ok bool
 		if ok, why = c.settled(); ok {
 			// And it stays so.

@@ -24,8 +24,10 @@ func TestTwoEnginesElectTheBetterAndTheOtherTakesOver(t *testing.T) {
 	a := l.start(1, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}}, Options{})
 	b := l.start(2, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 150, "10.9.0.100/24")}}, Options{})
 	l.eventually("router 2 is master with the address", 6*time.Second, func() bool { return b.state("VI_1") == Master && l.has(2, "10.9.0.100") })
-	if a.state("VI_1") != Backup || l.has(1, "10.9.0.100") {
-		t.Errorf("router 1 is %s, has the address: %v", a.state("VI_1"), l.has(1, "10.9.0.100"))
+	l.eventually("router 1 is backup without it", 2*time.Second, func() bool { return a.state("VI_1") == Backup && !l.has(1, "10.9.0.100") })
+	b.patient()
+	if a.went("VI_1", Master) > 0 && !stoodStill() {
+		t.Error("the worse one was master")
 	}
 	b.stop()
 	if l.has(2, "10.9.0.100") {
@@ -71,6 +73,7 @@ func TestForeignAndBrokenAdvertsAreCountedAndDropped(t *testing.T) {
 	copy(c.AuthPass[:], "secret")
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}, LogUnknownVRIDs: true}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
+	a.patient()
 
 	src := netip.MustParseAddr("10.9.0.2")
 	good := wire.Advert{Version: 2, VRID: 51, Priority: 200, AuthType: 1, Auth: c.AuthPass, Interval: time.Second, Addrs: []netip.Addr{netip.MustParseAddr("10.9.0.100")}}
@@ -138,12 +141,13 @@ func TestADeadLinkIsAFaultAndRecovers(t *testing.T) {
 	l.run("ip link set %s down", l.port(1))
 	l.eventually("fault", 2*time.Second, func() bool { return a.state("VI_1") == Fault && !l.has(1, "10.9.0.100") })
 	l.run("ip link set %s up", l.port(1))
-	l.eventually("backup", 2*time.Second, func() bool { return a.state("VI_1") == Backup })
+	l.eventually("backup", 2*time.Second, func() bool { return a.went("VI_1", Backup) >= 2 })
 	l.eventually("master again", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") })
 	l.in(1, "ip addr del 10.9.0.1/24 dev eth0")
 	l.eventually("fault without an address of its own", 2*time.Second, func() bool { return a.state("VI_1") == Fault })
+	before := a.went("VI_1", Backup)
 	l.in(1, "ip addr add 10.9.0.1/24 dev eth0")
-	l.eventually("backup again", 2*time.Second, func() bool { return a.state("VI_1") == Backup })
+	l.eventually("backup again", 2*time.Second, func() bool { return a.went("VI_1", Backup) > before })
 	for _, want := range []string{"Netlink reports eth0 down", "(VI_1) Entering FAULT STATE", "Netlink reports eth0 up", "(VI_1) Entering BACKUP STATE (init)", "(VI_1) removing VIPs."} {
 		if !a.log.has(want) {
 			t.Errorf("no line %q", want)
@@ -167,8 +171,8 @@ func TestALinkWithoutMulticastIsAFaultUnlessThereArePeers(t *testing.T) {
 	l.eventually("master once there is multicast", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") })
 	l.in(1, "ip link set eth0 multicast off")
 	l.eventually("fault", 2*time.Second, func() bool { return a.state("VI_1") == Fault && !l.has(1, "10.9.0.100") })
-	if a.state("VI_2") != Master {
-		t.Error("the one with peers is no master any more")
+	if why := a.left("VI_2"); why != nil {
+		t.Errorf("the one with peers was no master for a while: %q", why)
 	}
 }
 
@@ -181,11 +185,14 @@ func TestARemovedAddressCostsTheMastershipUnlessNotTracked(t *testing.T) {
 	l.eventually("master", 6*time.Second, func() bool { return l.has(1, "10.9.0.101") })
 	l.in(1, "ip addr del 10.9.0.101/24 dev eth0")
 	time.Sleep(200 * time.Millisecond)
-	if a.state("VI_1") != Master {
-		t.Error("an address with no_track was missed")
+	if why := a.left("VI_1"); why != nil {
+		t.Errorf("an address with no_track was missed: %q", why)
 	}
+	l.eventually("still master, or again", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") })
 	l.in(1, "ip addr del 10.9.0.100/24 dev eth0")
-	l.eventually("backup", 2*time.Second, func() bool { return a.state("VI_1") == Backup })
+	l.eventually("backup", 2*time.Second, func() bool {
+		return slices.Contains(a.left("VI_1"), "virtual address, route or rule was removed by somebody else")
+	})
 	l.eventually("master again with both", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") && l.has(1, "10.9.0.101") })
 }
 
@@ -236,8 +243,9 @@ func TestWhatTheLANSeesOfATakeover(t *testing.T) {
 	stop := l.capture(1)
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24", "10.9.0.101/32")
 	c.GARP.Delay = 500 * time.Millisecond
+	c.DownTimerAdverts = 8 // that the machine stands still for a few seconds costs no second takeover
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
-	l.eventually("both bursts", 8*time.Second, func() bool { return a.snapshot().Instances[0].Stats.Announced == 20 })
+	l.eventually("both bursts", 12*time.Second, func() bool { return a.snapshot().Instances[0].Stats.Announced == 20 })
 	time.Sleep(300 * time.Millisecond)
 	a.stop()
 	path := stop()
@@ -280,8 +288,10 @@ func TestAVirtualMACCarriesTheAddressAndTheAdverts(t *testing.T) {
 			t.Errorf("a backup has its VMAC, too: %s", out)
 		}
 		l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
-		l.in(2, "ping -c 2 -W 2 10.9.0.100")
-		l.in(2, "ping -c 2 -W 2 10.9.0.1")
+		a.patient()
+		l.answers(2, "10.9.0.100")
+		l.answers(2, "10.9.0.1")
+		l.eventually("two adverts", 4*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertSent >= 2 })
 		neigh := l.run("ip -n %s neigh show", l.ns(2))
 		mac := strings.TrimSpace(l.in(1, "cat /sys/class/net/eth0/address"))
 		if !strings.Contains(neigh, "10.9.0.100 dev eth0 lladdr 00:00:5e:00:01:33") || !strings.Contains(neigh, "10.9.0.1 dev eth0 lladdr "+mac) {
@@ -338,6 +348,15 @@ func TestSignedAdvertsBetweenTwoEngines(t *testing.T) {
 	}
 }
 
+// answers waits until an address answers a ping of router i.
+func (l *lan) answers(i int, addr string) {
+	l.t.Helper()
+	l.eventually(addr+" answers", 6*time.Second, func() bool {
+		_, err := l.try("ip netns exec %s ping -c 1 -W 1 %s", l.ns(i), addr)
+		return err == nil
+	})
+}
+
 func TestNoAcceptAnswersARPAndNothingElse(t *testing.T) {
 	testneed.Need(t, "nft")
 	t.Parallel()
@@ -346,13 +365,14 @@ func TestNoAcceptAnswersARPAndNothingElse(t *testing.T) {
 	c.Accept = false
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master && l.has(1, "10.9.0.100") })
-	if _, err := l.try("ip netns exec %s ping -c 1 -W 1 10.9.0.100", l.ns(2)); err == nil {
-		t.Error("the virtual address answers")
-	}
-	if out := l.run("ip -n %s neigh show", l.ns(2)); !strings.Contains(out, "10.9.0.100 dev eth0 lladdr") {
-		t.Errorf("ARP is not answered: %s", out)
-	}
-	l.in(2, "ping -c 1 -W 2 10.9.0.1")
+	a.patient()
+	l.eventually("ARP is answered, and nothing else", 4*time.Second, func() bool {
+		if _, err := l.try("ip netns exec %s ping -c 1 -W 1 10.9.0.100", l.ns(2)); err == nil {
+			t.Fatal("the virtual address answers")
+		}
+		return strings.Contains(l.run("ip -n %s neigh show", l.ns(2)), "10.9.0.100 dev eth0 lladdr")
+	})
+	l.answers(2, "10.9.0.1")
 	a.stop()
 	if out, _ := l.try("ip netns exec %s nft list tables", l.ns(1)); strings.Contains(out, "keepalived") {
 		t.Errorf("left behind: %s", out)
@@ -367,5 +387,5 @@ func TestTrackSrcIPIsAFaultWhileTheAddressIsMissing(t *testing.T) {
 	a := l.start(1, &Config{Instances: []*InstanceConfig{c}}, Options{})
 	l.eventually("fault", 2*time.Second, func() bool { return a.state("VI_1") == Fault })
 	l.in(1, "ip addr add 10.9.0.7/24 dev eth0")
-	l.eventually("backup", 2*time.Second, func() bool { return a.state("VI_1") == Backup })
+	l.eventually("backup", 2*time.Second, func() bool { return a.went("VI_1", Backup) > 0 })
 }

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -44,7 +45,14 @@ func TestGroupMembershipsOfVirtualMACsLeaveByTheBaseInterface(t *testing.T) {
 		`icmpv6 type nd-router-solicit meta oifkind "macvlan" oif @vmac_set counter`, `set vips_link_local { type ipv6_addr . iface_index elements = { fe80::100 . "vrrp.52" } }`,
 		"ip6 saddr . oif @vips_link_local", "ip6 daddr @vips", "elements = { fd09::100 }")
 	// A membership on the VMAC itself is reported, but not with the virtual MAC.
+	moved := func() (packets int) {
+		_, counter, _ := strings.Cut(l.rules(1, "ip own"), "oif map @vmac_map counter packets ")
+		_, _ = fmt.Sscan(counter, &packets)
+		return packets
+	}
+	before := moved()
 	l.in(1, "ip addr add 239.1.2.3/32 dev vrrp.51 autojoin")
+	l.eventually("the report was moved", 4*time.Second, func() bool { return moved() > before })
 	time.Sleep(300 * time.Millisecond)
 	mac := strings.TrimSpace(l.in(1, "cat /sys/class/net/eth0/address"))
 	path := stop()

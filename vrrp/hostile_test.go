@@ -39,8 +39,9 @@ func TestAddressesThatCannotBeAddedCostOnlyThemselves(t *testing.T) {
 		return a.log.has("Netlink: add address fd09::100/64") && a.log.has("Netlink: add route unreachable")
 	})
 	time.Sleep(500 * time.Millisecond)
-	if n := strings.Count(a.log.all(), "Netlink: add address fd09::100/64"); n != 1 || a.state("VI_1") != Master {
-		t.Errorf("said %d times, state %s", n, a.state("VI_1"))
+	said := strings.Count(a.log.all(), "Netlink: add address fd09::100/64")
+	if why := a.left("VI_1"); said == 0 || said > a.went("VI_1", Master) || why != nil {
+		t.Errorf("said %d times, master %d times, left for %q", said, a.went("VI_1", Master), why)
 	}
 }
 
@@ -49,6 +50,7 @@ func TestOwnPacketsAndStrangersWithOurVRID(t *testing.T) {
 	l := newLAN(t, 2)
 	a := l.start(1, &Config{Instances: []*InstanceConfig{testInstance("VI_1", 51, 100, "10.9.0.100/24")}}, Options{})
 	l.eventually("master", 6*time.Second, func() bool { return a.state("VI_1") == Master })
+	a.patient()
 	// The kernel drops packets with our own source that come in by the LAN as martians; where it does not, the engine does.
 	l.in(1, "sysctl -qw net.ipv4.conf.eth0.accept_local=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0")
 	for range 3 {
@@ -74,7 +76,9 @@ func TestOwnPacketsAndStrangersWithOurVRID(t *testing.T) {
 	}
 }
 
-func TestAFloodOfAdvertsDisturbsNobody(t *testing.T) {
+func TestAFloodOfAdvertsDisturbsNobody(t *testing.T) { attempts(t, floodOfBadAdverts) }
+
+func floodOfBadAdverts(t *testing.T) (disturbed bool) {
 	l := newLAN(t, 2)
 	c := testInstance("VI_1", 51, 100, "10.9.0.100/24")
 	c.Version, c.AdvertInt = 3, 100*time.Millisecond
@@ -111,6 +115,10 @@ func TestAFloodOfAdvertsDisturbsNobody(t *testing.T) {
 	})
 	s := a.snapshot()
 	in := s.Instances[0]
+	if a.wasSuspended() {
+		a.stop()
+		return true
+	}
 	if in.State != Master || in.Stats.BecomeMaster != 1 {
 		t.Errorf("state %s, master %d times", in.State, in.Stats.BecomeMaster)
 	}
@@ -118,11 +126,16 @@ func TestAFloodOfAdvertsDisturbsNobody(t *testing.T) {
 		t.Errorf("nothing was counted: %v, %d", in.Stats.Rejected, s.UnknownVRID)
 	}
 	if sent := in.Stats.AdvertSent - before; sent < 10*seconds/2 {
+		if stoodStill() {
+			a.stop()
+			return true
+		}
 		t.Errorf("%d adverts during the flood", sent)
 	}
 	if n := len(strings.Split(a.log.all(), "\n")); n > 200 {
 		t.Errorf("%d log lines", n)
 	}
+	return false
 }
 
 func TestAMasterThatWasSuspendedStepsDownAndLooks(t *testing.T) {

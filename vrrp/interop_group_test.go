@@ -30,6 +30,10 @@ func (l *lan) both(i int, has bool) func() bool {
 
 func TestInteropSyncGroupsMoveAsOneInBothOrders(t *testing.T) {
 	t.Parallel()
+	attempts(t, syncGroupsMove)
+}
+
+func syncGroupsMove(t *testing.T) (disturbed bool) {
 	l := newLAN(t, 2)
 	a := l.start(1, ourTwin(100), Options{})
 	l.eventually("our group leads while it is alone", 6*time.Second, l.both(1, true))
@@ -37,7 +41,11 @@ func TestInteropSyncGroupsMoveAsOneInBothOrders(t *testing.T) {
 	l.eventually("the reference's group takes over", 8*time.Second, func() bool { return l.both(2, true)() && l.both(1, false)() })
 	ref.kill()
 	l.eventually("we take over from a killed reference", 8*time.Second, l.both(1, true))
+	again := a.wasSuspended() || a.went("A", Master) > 2 && stoodStill()
 	a.stop()
+	if again {
+		return true
+	}
 	want := []string{"GROUP G BACKUP 0", "INSTANCE A BACKUP 100", "INSTANCE B BACKUP 100", "INSTANCE A MASTER 100", "INSTANCE B MASTER 100", "GROUP G MASTER 0",
 		"INSTANCE A BACKUP 100", "INSTANCE B BACKUP 100", "GROUP G BACKUP 0", "INSTANCE A MASTER 100", "INSTANCE B MASTER 100", "GROUP G MASTER 0", "INSTANCE A STOP 100", "INSTANCE B STOP 100", "GROUP G STOP 0"}
 	got := slices.DeleteFunc(a.got(), func(s string) bool { return strings.Contains(s, "RX_LOWER") })
@@ -49,6 +57,7 @@ func TestInteropSyncGroupsMoveAsOneInBothOrders(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("events\n%q, want\n%q", got, want)
 	}
+	return false
 }
 
 func TestInteropAMemberThatFailsTakesItsGroupToTheReference(t *testing.T) {
@@ -85,7 +94,7 @@ func TestInteropPreemptionAsEachSideIsTold(t *testing.T) {
 		l := newLAN(t, 2)
 		ref := l.keepalived(2, conf(100, block))
 		l.eventually("the reference leads", 6*time.Second, func() bool { return l.has(2, "10.9.0.100") })
-		a := l.start(1, our(150, func(c *InstanceConfig) { c.NoPreempt = true }), Options{})
+		a := l.start(1, our(150, func(c *InstanceConfig) { c.NoPreempt, c.DownTimerAdverts = true, 30 }), Options{})
 		l.eventually("we hear it", 4*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertRcvd > 8 })
 		if a.state("VI_1") != Backup || !l.has(2, "10.9.0.100") {
 			t.Errorf("state %s", a.state("VI_1"))
@@ -98,7 +107,8 @@ func TestInteropPreemptionAsEachSideIsTold(t *testing.T) {
 		l := newLAN(t, 2)
 		a := l.start(1, our(100, func(*InstanceConfig) {}), Options{})
 		l.eventually("we lead", 6*time.Second, func() bool { return l.has(1, "10.9.0.100") })
-		l.keepalived(2, conf(150, "state BACKUP\n nopreempt\n "+block))
+		a.patient()
+		l.keepalived(2, conf(150, "state BACKUP\n nopreempt\n down_timer_adverts 30\n "+block))
 		sent := a.snapshot().Instances[0].Stats.AdvertSent
 		l.eventually("we go on", 8*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertSent > sent+12 })
 		if a.state("VI_1") != Master || l.has(2, "10.9.0.100") {
@@ -129,8 +139,6 @@ func TestInteropPreemptionAsEachSideIsTold(t *testing.T) {
 		l.eventually("two masters, apart", 8*time.Second, func() bool { return l.has(1, "10.9.0.100") && l.has(2, "10.9.0.100") })
 		l.run("ip link set %s master %s", l.port(2), l.bridge())
 		l.eventually("the higher address stays", 4*time.Second, func() bool { return !l.has(1, "10.9.0.100") && l.has(2, "10.9.0.100") })
-		if a.state("VI_1") != Backup {
-			t.Errorf("state %s", a.state("VI_1"))
-		}
+		l.eventually("we are backup", 4*time.Second, func() bool { return a.state("VI_1") == Backup })
 	})
 }

@@ -135,9 +135,10 @@ func TestInteropTheReferenceWinsAndWeTakeOver(t *testing.T) {
 			ref := l.keepalived(2, k.theirs(150))
 			l.eventually("keepalived takes over", 8*time.Second, func() bool { return l.has(2, k.vip) && !l.has(1, k.vip) })
 			l.eventually("adverts are heard", 3*time.Second, func() bool { return a.snapshot().Instances[0].Stats.AdvertRcvd > 2 })
-			if s := a.snapshot().Instances[0]; s.State != Backup || len(s.Stats.Rejected) != 0 {
-				t.Errorf("state %s, rejected %v", s.State, s.Stats.Rejected)
+			if s := a.snapshot().Instances[0]; len(s.Stats.Rejected) != 0 {
+				t.Errorf("rejected %v", s.Stats.Rejected)
 			}
+			l.eventually("we are backup", 3*time.Second, func() bool { return a.state("VI_1") == Backup })
 			ref.term()
 			l.eventually("we take over from a stopped keepalived", 3*time.Second, func() bool { return l.has(1, k.vip) && !l.has(2, k.vip) })
 			k.judgeFrames(l, stop())
@@ -147,14 +148,18 @@ func TestInteropTheReferenceWinsAndWeTakeOver(t *testing.T) {
 
 func TestInteropWeWinAndTheReferenceTakesOver(t *testing.T) {
 	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
+		scenario := func(t *testing.T) (disturbed bool) {
 			l := newLAN(t, 2)
 			stop := l.capture(1)
 			ref := l.keepalived(2, k.theirs(100))
 			l.eventually("keepalived is master while it is alone", 6*time.Second, func() bool { return l.has(2, k.vip) })
 			a := l.start(1, k.ours(150), Options{})
 			l.eventually("we take over", 8*time.Second, func() bool { return l.has(1, k.vip) && !l.has(2, k.vip) })
+			if a.wasSuspended() {
+				a.stop()
+				ref.kill()
+				return true
+			}
 			a.stop()
 			l.eventually("keepalived takes over from us", 3*time.Second, func() bool { return l.has(2, k.vip) && !l.has(1, k.vip) })
 			want := []string{"INSTANCE VI_1 BACKUP 150", "INSTANCE VI_1 MASTER 150", "INSTANCE VI_1 STOP 150"}
@@ -169,6 +174,12 @@ func TestInteropWeWinAndTheReferenceTakesOver(t *testing.T) {
 			if len(resign) != 1 {
 				t.Errorf("%d resignations with the right checksum, want 1", len(resign))
 			}
+			b.stop()
+			return false
+		}
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			attempts(t, scenario)
 		})
 	}
 }

@@ -89,6 +89,7 @@ func newLAN(t *testing.T, n int) *lan {
 		_ = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
 		_ = os.MkdirAll("/run/netns", 0o755)
 		_ = unix.Mount("proc", "/proc", "proc", 0, "")
+		go watchPauses()
 	})
 	l := &lan{t: t, dir: t.TempDir(), id: lans.Add(1)}
 	br := l.bridge()
@@ -108,16 +109,20 @@ func newLAN(t *testing.T, n int) *lan {
 		l.run("ip -n %s link set eth0 up", ns)
 		l.run("ip -n %s addr add 10.9.0.%d/24 dev eth0", ns, i)
 	}
-	// The kernel tells of links that come up at most once a second, all namespaces together: an engine that starts sooner begins in FAULT.
-	l.eventually("the links are up", 4*time.Second, func() bool {
-		for i := 1; i <= n; i++ {
-			if out, _ := l.try("ip -n %s -o link show eth0", l.ns(i)); !strings.Contains(out, " state UP ") {
-				return false
-			}
-		}
-		return true
-	})
+	for i := 1; i <= n; i++ {
+		l.linkIs(i, "eth0", true)
+	}
 	return l
+}
+
+// linkIs waits until the kernel has noticed that the link of an interface is up or down. It tells of links at most once a second, all namespaces
+// together: an engine that starts before the link is up begins in FAULT.
+func (l *lan) linkIs(i int, name string, up bool) {
+	l.t.Helper()
+	l.eventually(fmt.Sprintf("the link of %s is up: %v", name, up), 4*time.Second, func() bool {
+		out, err := l.try("ip -n %s -o link show %s", l.ns(i), name)
+		return err == nil && strings.Contains(out, " state UP ") == up
+	})
 }
 
 func (l *lan) try(format string, args ...any) (string, error) {
@@ -150,7 +155,7 @@ func (l *lan) has(i int, addr string) bool {
 // eventually waits for a condition: things happen in other processes and in the kernel, there is no clock to fake.
 func (l *lan) eventually(what string, within time.Duration, ok func() bool) {
 	l.t.Helper()
-	within *= 4 // the machine may be busy; how long things take is measured elsewhere
+	within = max(4*within, 30*time.Second) // the machine may be busy, or not be run for seconds; how long things take is measured elsewhere
 	for end := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
@@ -198,6 +203,7 @@ func (l *lan) capture(i int) (stop func() string) {
 				_ = w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Now(), CaptureLength: n, Length: n}, buf[:n])
 				continue
 			}
+			// Nothing waits in the socket any more.
 			select {
 			case <-quit:
 				return
@@ -284,6 +290,7 @@ type node struct {
 	events []string
 	cancel context.CancelFunc
 	ended  chan struct{}
+	cfg    *Config // that it began with
 }
 
 // inNamespace runs f on a thread in the namespace of router i.
@@ -310,7 +317,7 @@ func (l *lan) inNamespace(i int, f func()) {
 // start runs an engine on router i.
 func (l *lan) start(i int, cfg *Config, o Options) *node {
 	l.t.Helper()
-	n := &node{l: l, i: i, log: &logBuffer{}, ended: make(chan struct{})}
+	n := &node{l: l, i: i, log: &logBuffer{}, ended: make(chan struct{}), cfg: cfg}
 	o.Log = slog.New(n.log)
 	o.Notify = func(ev Event) {
 		n.mu.Lock()
@@ -366,6 +373,97 @@ func (n *node) state(name string) State {
 		}
 	}
 	return Init
+}
+
+// patient makes the instances wait for a hundred adverts from now on: that the machine stands still for some seconds is no reason then for
+// a change of state.
+func (n *node) patient() {
+	n.l.t.Helper()
+	cfg := *n.cfg
+	cfg.Instances = nil
+	for _, c := range n.cfg.Instances {
+		d := *c
+		d.DownTimerAdverts = 100
+		cfg.Instances = append(cfg.Instances, &d)
+	}
+	if err := n.e.Reload(context.Background(), &cfg); err != nil {
+		n.l.t.Fatalf("Reload: %v", err)
+	}
+}
+
+// went counts how often an instance has entered a state. A state may be over before anybody looks, the machine being busy; that it was entered
+// stays.
+func (n *node) went(name string, to State) (times int) {
+	for _, i := range n.snapshot().Instances {
+		for _, h := range i.History {
+			if i.Config.Name == name && h.To == to {
+				times++
+			}
+		}
+	}
+	return times
+}
+
+// left gives the causes for which an instance has left MASTER, but for the one that nobody is to blame for: that the machine did not run this
+// process for longer than the down interval, which it is right to answer by stepping down. That is believed only where the test noticed it, too.
+func (n *node) left(name string) (causes []string) {
+	for _, i := range n.snapshot().Instances {
+		for _, h := range i.History {
+			if i.Config.Name == name && h.From == Master && !(h.Cause == suspended && stoodStill()) {
+				causes = append(causes, h.Cause)
+			}
+		}
+	}
+	return causes
+}
+
+const suspended = "process was stopped for longer than the master down interval"
+
+// suspensions counts how often an instance of the node has stepped down for that.
+func (n *node) suspensions() (times int) {
+	for _, i := range n.snapshot().Instances {
+		for _, h := range i.History {
+			if h.Cause == suspended && stoodStill() {
+				times++
+			}
+		}
+	}
+	return times
+}
+
+// wasSuspended reports whether there was one.
+func (n *node) wasSuspended() bool { return n.suspensions() > 0 }
+
+// longestPause is the longest time for which this process, which begins to look with the first LAN, did not run, beyond the pause that it makes.
+var longestPause atomic.Int64
+
+// watchPauses keeps longestPause.
+func watchPauses() {
+	const pause = 20 * time.Millisecond
+	for last := time.Now(); ; {
+		time.Sleep(pause)
+		now := time.Now()
+		if d := int64(now.Sub(last) - pause); d > longestPause.Load() {
+			longestPause.Store(d)
+		}
+		last = now
+	}
+}
+
+// stoodStill reports whether this process has ever not run for longer than a quarter of a second.
+func stoodStill() bool { return time.Duration(longestPause.Load()) > 250*time.Millisecond }
+
+// attempts runs a scenario whose course depends on who is the first to speak after a standstill of the machine: again, with a LAN of its own, as
+// long as it says that there was one, five times at most. The scenario then asserts nothing.
+func attempts(t *testing.T, scenario func(t *testing.T) (disturbed bool)) {
+	t.Helper()
+	for i := range 5 {
+		if !scenario(t) {
+			return
+		}
+		t.Logf("attempt %d: the machine stood still for up to %s", i+1, time.Duration(longestPause.Load()))
+	}
+	t.Error("no attempt without a standstill of the machine")
 }
 
 // instance is a version 2 instance with one address and quick defaults.

@@ -15,7 +15,7 @@ func TestAReloadComparesByMeaning(t *testing.T) {
 	l := newLAN(t, 1)
 	config := func(change func(*InstanceConfig)) *Config {
 		c := testInstance("VI_1", 51, 100, "10.9.0.100/24", "10.9.0.101/24")
-		c.Version, c.AdvertInt = 3, 100*time.Millisecond
+		c.Version, c.AdvertInt, c.DownTimerAdverts = 3, 100*time.Millisecond, 100 // which does not care whether the machine stands still
 		c.Routes = []vip.Route{
 			{Text: "10.77.0.0/24 via 10.9.0.2", Dst: netip.MustParsePrefix("10.77.0.0/24"), Via: netip.MustParseAddr("10.9.0.2")},
 			{Text: "10.78.0.0/24 dev eth0", Dst: netip.MustParsePrefix("10.78.0.0/24"), Dev: "eth0"},
@@ -24,7 +24,7 @@ func TestAReloadComparesByMeaning(t *testing.T) {
 		change(c)
 		return &Config{Instances: []*InstanceConfig{c}}
 	}
-	a := l.start(1, config(func(*InstanceConfig) {}), Options{})
+	a := l.start(1, config(func(*InstanceConfig) {}), Options{Resume: map[string]bool{"VI_1": true}})
 	l.eventually("master", 6*time.Second, func() bool {
 		return a.state("VI_1") == Master && strings.Contains(l.run("ip -n %s route show 10.77.0.0/24", l.ns(1)), "via 10.9.0.2")
 	})

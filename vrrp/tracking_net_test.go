@@ -150,11 +150,11 @@ func TestKeysAreChangedWithoutAStateChange(t *testing.T) {
 	key := func(id uint8) HMACKey { return HMACKey{ID: id, Secret: slices.Repeat([]byte{'a' + id}, 32)} }
 	cfg := func(prio, active uint8, keys ...HMACKey) *Config {
 		c := testInstance("VI_1", 51, prio, "10.9.0.100/24")
-		c.Version, c.AdvertInt = 3, 200*time.Millisecond
+		c.Version, c.AdvertInt, c.DownTimerAdverts = 3, 200*time.Millisecond, 100 // which does not care whether the machine stands still
 		c.HMAC = &HMACConfig{Keys: keys, ActiveKey: active}
 		return &Config{Instances: []*InstanceConfig{c}}
 	}
-	a, b := l.start(1, cfg(100, 1, key(1)), Options{}), l.start(2, cfg(150, 1, key(1)), Options{})
+	a, b := l.start(1, cfg(100, 1, key(1)), Options{}), l.start(2, cfg(150, 1, key(1)), Options{Resume: map[string]bool{"VI_1": true}})
 	l.eventually("the better one is master", 6*time.Second, func() bool { return b.state("VI_1") == Master && a.state("VI_1") == Backup })
 	reload := func(n *node, prio, active uint8, keys ...HMACKey) {
 		t.Helper()
