@@ -25,7 +25,7 @@ func TestBFDSessionsReachCheckersAndInstances(t *testing.T) {
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 	sh("ip netns add " + ns + "; ip link set v1 netns " + ns + "; ip -n " + ns + " link set v1 up; ip -n " + ns + " addr add 10.9.0.3/24 dev v1")
 	session := func(own, other string) string {
-		return "bfd_instance B1 {\n  neighbor_ip " + other + "\n  source_ip " + own + "\n  min_rx 50\n  min_tx 50\n  multiplier 20\n}\n"
+		return "bfd_instance B1 {\n  neighbor_ip " + other + "\n  source_ip " + own + "\n  min_rx 50\n  min_tx 50\n  multiplier 80\n}\n"
 	}
 	ref, err := exec.LookPath("keepalived")
 	if err != nil {

@@ -80,7 +80,7 @@ func TestE7DumpsAreThereAtOnce(t *testing.T) {
 		network(t)
 		d := foreground(t, w, config(t, owner))
 		eventually(t, "it is master", hasVIP)
-		time.Sleep(100 * time.Millisecond)
+		d.up()
 		for sig, name := range map[syscall.Signal]string{syscall.SIGUSR1: "/tmp/keepalived.data", syscall.SIGUSR2: "/tmp/keepalived.stats"} {
 			os.Remove(name)
 			begin := time.Now()

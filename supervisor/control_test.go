@@ -49,18 +49,28 @@ func TestAClientBesideManySilentOnesIsToldSoAtOnce(t *testing.T) {
 	}
 	defer c.close()
 	silent := make([]net.Conn, controlClients)
-	for i := range silent {
-		if silent[i], err = net.Dial("unix", c.path); err != nil {
-			t.Fatal(err)
+	var a *Answer
+	for range 10 {
+		begin := time.Now()
+		for i := range silent {
+			if silent[i], err = net.Dial("unix", c.path); err != nil {
+				t.Fatal(err)
+			}
+			defer silent[i].Close()
 		}
-		defer silent[i].Close()
-	}
-	a, err := Ask(pidFile, "status")
-	if err != nil || a.OK || !strings.Contains(a.Text, "try again") {
-		t.Errorf("%+v, %v", a, err)
+		a, err = Ask(pidFile, "status")
+		if err == nil && !a.OK && strings.Contains(a.Text, "try again") {
+			break
+		}
+		if time.Since(begin) < controlPatience/2 { // for longer nobody may be silent: the machine stood still
+			t.Fatalf("%+v, %v", a, err)
+		}
+		for _, s := range silent {
+			s.Close()
+		}
 	}
 	silent[0].Close()
-	for range 1000 { // until its place is free
+	for range 6000 { // until its place is free
 		if a, err = Ask(pidFile, "status"); err == nil && a.OK {
 			return
 		}

@@ -69,7 +69,8 @@ func TestKillingTheVRRPPartDoesNotDropTheVIP(t *testing.T) {
 	network(t)
 	d := foreground(t, ours(), config(t, owner))
 	eventually(t, "it is master", func() bool { return hasVIP() })
-	eventually(t, "it says so", d.log.has("Startup complete"))
+	d.up()
+	eventually(t, "its state is told", func() bool { return parts(t)["VRRP"].States["VI_1"] == "MASTER" })
 	changes := monitor(t)
 	for round := range 2 {
 		old := pidIn("/run/vrrp.pid")
@@ -103,6 +104,7 @@ const balanced = `virtual_server 10.9.0.2 80 {
     weight 2
     MISC_CHECK {
       misc_path "/bin/true"
+      misc_timeout 30
     }
   }
 }
@@ -216,10 +218,18 @@ func TestWithoutTheVRRPPartItsFaultsEndNothing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			both(t, func(t *testing.T, w which) {
 				d := foreground(t, w, config(t, tt.text), "-C")
+				eventually(t, "it runs or has ended", func() bool {
+					select {
+					case <-d.done:
+						return true
+					default:
+						return strings.Contains(d.log.String(), "has no configuration to run")
+					}
+				})
 				select {
 				case <-d.done:
 					t.Fatalf("it ended with status %d:\n%s", d.status, d.log)
-				case <-time.After(700 * time.Millisecond):
+				case <-time.After(300 * time.Millisecond):
 				}
 				if status := d.stop(); status != 0 {
 					t.Errorf("status %d", status)
@@ -349,9 +359,9 @@ func TestC10C7DumpsToAnyOfThePids(t *testing.T) {
 		for _, f := range dumps {
 			os.Remove(f)
 		}
-		foreground(t, w, config(t, owner))
+		d := foreground(t, w, config(t, owner))
 		eventually(t, "it is master", hasVIP)
-		time.Sleep(100 * time.Millisecond)
+		d.up()
 		for _, pidFile := range []string{"/run/keepalived.pid", "/run/vrrp.pid"} {
 			for _, d := range []struct {
 				signal syscall.Signal
@@ -384,6 +394,7 @@ func TestStatsClearSetsTheCountersToZero(t *testing.T) {
 	network(t)
 	d := foreground(t, ours(), config(t, strings.ReplaceAll(owner, "priority 255", "priority 255\n  version 3\n  advert_int 0.05")))
 	eventually(t, "it is up", d.log.has("Startup complete"))
+	eventually(t, "it is master", d.log.has("(VI_1) Entering MASTER STATE"))
 	became := func() string {
 		os.Remove("/tmp/keepalived.stats")
 		kill(t, d.pid(), 63)
@@ -410,7 +421,7 @@ func TestC15TheServiceManagerHearsReadyReloadingAndStopping(t *testing.T) {
 			t.Setenv("NOTIFY_SOCKET", path)
 			said := func() string {
 				buf := make([]byte, 512)
-				conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+				conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 				n, err := conn.Read(buf)
 				if err != nil {
 					t.Fatal(err)

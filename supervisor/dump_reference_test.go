@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,6 +74,22 @@ func dumpFiles(t *testing.T, w which, text string) map[string]string {
 	return files
 }
 
+// missingRows says which row of the reference's files is not in ours: every row of theirs, in their order; ours may have more between them.
+func missingRows(our, theirs map[string]string) string {
+	for file := range theirs {
+		got, want := dumpRows(our[file]), dumpRows(theirs[file])
+		rest := got
+		for i, row := range want {
+			k := slices.Index(rest, row)
+			if k < 0 {
+				return fmt.Sprintf("%s: no row %q after %q in\n%s\nthe reference has\n%s", file, row, want[max(i-1, 0)], strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			rest = rest[k+1:]
+		}
+	}
+	return ""
+}
+
 func TestC11EveryRowOfTheReferencesDumpsIsInOurs(t *testing.T) {
 	testneed.Need(t, "keepalived")
 	network(t)
@@ -97,21 +114,15 @@ func TestC11EveryRowOfTheReferencesDumpsIsInOurs(t *testing.T) {
 		"no accept, delays":    "interface_up_down_delays {\n  v1 1.5 1.5\n}\n" + with("  garp_master_delay 1\n  lower_prio_no_advert\n  promote_secondaries\n  skip_check_adv_addr\n  kernel_rx_buf_size 123456\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			theirs := dumpFiles(t, which{"reference", "/usr/sbin/keepalived"}, text)
-			our := dumpFiles(t, ours(), text)
-			for file := range theirs {
-				got, want := dumpRows(our[file]), dumpRows(theirs[file])
-				// Every row of theirs, in their order; ours may have more between them.
-				rest := got
-				for i, row := range want {
-					k := slices.Index(rest, row)
-					if k < 0 {
-						t.Errorf("%s: no row %q after %q in\n%s\nthe reference has\n%s", file, row, want[max(i-1, 0)], strings.Join(got, "\n"), strings.Join(want, "\n"))
-						break
-					}
-					rest = rest[k+1:]
+			var lacks string
+			for range 3 { // on a machine that stands still for a second one of them has sent an advert more: that is no difference
+				theirs := dumpFiles(t, which{"reference", "/usr/sbin/keepalived"}, text)
+				our := dumpFiles(t, ours(), text)
+				if lacks = missingRows(our, theirs); lacks == "" {
+					return
 				}
 			}
+			t.Error(lacks)
 		})
 	}
 }

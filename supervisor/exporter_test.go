@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,7 +125,10 @@ func TestMetricsOfTheExportersThatExist(t *testing.T) {
 			eventually(t, "it is master", hasVIP)
 			eventually(t, "it counts that", d.log.has("setting VIPs."))
 			get := scrape(t, tt.port, path, tt.args...)
-			get()          // they read right after the signal: what they find may be from the time before
+			eventually(t, "they find all that they look for", func() bool { // they read right after the signal: at first there may be nothing yet
+				got := get()
+				return !slices.ContainsFunc(tt.want, func(want string) bool { return !strings.Contains(got, want) })
+			})
 			for range 20 { // once is luck
 				time.Sleep(20 * time.Millisecond)
 				got := get()

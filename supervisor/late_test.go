@@ -25,6 +25,15 @@ func TestWhoWorksIsWaitedForAndWhoDoesNotIsNot(t *testing.T) {
 	if err := syscall.Kill(stopped, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for pid, want := range map[int]byte{asleep: 'S', stopped: 'T'} { // their start takes processor time, too
+		for range 600 {
+			before, was := processState(pid)
+			time.Sleep(50 * time.Millisecond)
+			if state, now := processState(pid); state == want && state == before && now == was {
+				break
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name    string
 		pid     int
@@ -47,7 +56,7 @@ func TestWhoWorksIsWaitedForAndWhoDoesNotIsNot(t *testing.T) {
 		for n := 1; n <= silentPatience+2 && gaveUp == 0; n++ {
 			if tt.pid == busy {
 				_, was := processState(busy)
-				for range 500 { // a tick is 10 ms of a processor that others want too
+				for range 3000 { // a tick is 10 ms of a processor that others want too
 					if _, now := processState(busy); now != was {
 						break
 					}

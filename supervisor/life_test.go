@@ -249,7 +249,7 @@ func TestDontRespawnEndsEverythingWithStatus0(t *testing.T) {
 	both(t, func(t *testing.T, w which) {
 		d := foreground(t, w, config(t, empty), "--all", "-R")
 		eventually(t, "the part runs", func() bool { return alive(pidIn("/run/vrrp.pid")) })
-		time.Sleep(100 * time.Millisecond) // the reference has to reach its loop
+		d.up() // the reference has to reach its loop
 		kill(t, pidIn("/run/vrrp.pid"), syscall.SIGKILL)
 		if status := d.wait(); status != 0 {
 			t.Errorf("status %d", status)
@@ -279,7 +279,7 @@ func TestThePartsEndWhenTheParentIsKilled(t *testing.T) {
 			eventually(t, f, func() bool { return alive(pidIn(f)) })
 			pids = append(pids, pidIn(f))
 		}
-		time.Sleep(100 * time.Millisecond)
+		d.up()
 		kill(t, d.pid(), syscall.SIGKILL)
 		for _, pid := range pids {
 			eventually(t, "the part is gone", func() bool { return !alive(pid) || zombie(pid) })
@@ -296,7 +296,7 @@ func TestC7NoSignalToAnyProcessEndsItButTheOnesThatStop(t *testing.T) {
 		for _, f := range defaultPidFiles {
 			eventually(t, f, func() bool { return alive(pidIn(f)) })
 		}
-		time.Sleep(200 * time.Millisecond)
+		d.up()
 		before := [3]int{pidIn(defaultPidFiles[0]), pidIn(defaultPidFiles[1]), pidIn(defaultPidFiles[2])}
 		signals := []syscall.Signal{1, 10, 12, 36, 37, 63, 13, 14, 18, 20, 21, 22, 28, 29, 35, 40, 50, 62, 64}
 		if w.name == "releve" {

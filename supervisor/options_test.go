@@ -127,12 +127,18 @@ func TestOptionsOfTheLog(t *testing.T) {
 	t.Run("console", func(t *testing.T) {
 		for _, args := range []string{"-n -G", "-n -G -l", "-n -G -l -D", "-n -G -l -d"} {
 			d := started(t, "", master, append(strings.Fields(args), "-f", conf)...)
-			time.Sleep(100 * time.Millisecond)
-			d.stop()
-			for text, want := range map[string]bool{
+			texts := map[string]bool{
 				"(VI_1) Entering MASTER STATE": strings.Contains(args, "-l"), "(VI_1) setting VIPs.": strings.Contains(args, "-D"),
 				"Sending gratuitous ARP on v0 for 10.9.0.1": strings.Contains(args, "-D"), " VRRP Instance = VI_1": strings.Contains(args, "-d"),
-			} {
+			}
+			for text, want := range texts {
+				if want {
+					eventually(t, args+": the log has "+text, d.log.has(text))
+				}
+			}
+			time.Sleep(100 * time.Millisecond) // for what it should not have
+			d.stop()
+			for text, want := range texts {
 				if strings.Contains(d.log.String(), text) != want {
 					t.Errorf("%s: %q in the log: %v, want %v\n%s", args, text, !want, want, d.log)
 				}
@@ -159,23 +165,43 @@ func TestOptionsOfTheLog(t *testing.T) {
 				got.Write(append(buf[:n:n], '\n'))
 			}
 		}()
+		// heard waits until all that was sent has been read: what is sent now comes after it.
+		mark, marks := regexp.MustCompile(`(?m)^mark \d+\n`), 0
+		heard := func() {
+			t.Helper()
+			c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			marks++
+			text := fmt.Sprintf("mark %d", marks)
+			if _, err := c.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the mark is read", got.has(text+"\n"))
+		}
 		const dev = "mkdir -p /run/dev && mount -t tmpfs tmpfs /run/dev && : >/run/dev/null && mount --bind /dev/null /run/dev/null && " +
 			"ln -s /run/devlog /run/dev/log && mount --rbind /run/dev /dev"
 		for _, tt := range []struct {
 			args string
 			prio int
 		}{{"", 3<<3 | 6}, {"-S 3", 19<<3 | 6}, {"-S local0", 16<<3 | 6}, {"--log-facility=user", 1<<3 | 6}} {
+			heard()
 			before := len(got.String())
 			started(t, dev, master, append(strings.Fields("-n "+tt.args), "-f", conf)...).stop()
+			heard()
 			for _, ident := range []string{"Keepalived", "Keepalived_vrrp"} {
 				if want := regexp.MustCompile(fmt.Sprintf(`(?m)^<%d>\w{3} [ \d]\d [\d:]{8} %s\[\d+\]: `, tt.prio, ident)); !want.MatchString(got.String()[before:]) {
 					t.Errorf("%s: no %v in %s", tt.args, want, got.String()[before:])
 				}
 			}
 		}
+		heard()
 		before := len(got.String())
 		started(t, dev, master, "-n", "-G", "-f", conf).stop()
-		if s := got.String()[before:]; s != "" {
+		heard()
+		if s := mark.ReplaceAllString(got.String()[before:], ""); s != "" {
 			t.Errorf("with -G: %s", s)
 		}
 	})

@@ -35,7 +35,7 @@ func TestRelevePlanSaysWhatAReloadWouldChangeAndChangesNothing(t *testing.T) {
 	if status, out := releve(t, "plan", "--no-daemon", conf); status != 1 || !strings.Contains(out, "VI_1: begins as BACKUP") && !strings.Contains(out, "VI_1: begins as MASTER") {
 		t.Errorf("from nothing: status %d, %q", status, out)
 	}
-	foreground(t, ours(), conf)
+	foreground(t, ours(), conf).up()
 	eventually(t, "it is master", hasVIP)
 	eventually(t, "the table is there", func() bool { return len(table(t)) == 3 })
 	for _, tt := range []struct {
@@ -98,6 +98,7 @@ func TestAPartThatCannotTakeANewConfigurationKeepsItFromAllOthers(t *testing.T) 
 	text := owner + planned
 	conf := config(t, text)
 	d := foreground(t, ours(), conf)
+	d.up()
 	eventually(t, "it is master", hasVIP)
 	eventually(t, "the table is there", func() bool { return len(table(t)) == 3 })
 	before := table(t)

@@ -27,7 +27,7 @@ X
 what=
 ok() { if "$@"; then echo "ok $what"; else echo "FAILED $what: $*: $(systemctl show keepalived -p ActiveState -p SubState -p MainPID -p Result | tr '\n' ' ')"; fi; }
 not() { ! "$@"; }
-soon() { for i in $(seq 100); do "$@" && return 0; sleep 0.05; done; return 1; }
+soon() { for i in $(seq 600); do "$@" && return 0; sleep 0.05; done; return 1; }
 has() { ip -o addr show dev v0 | grep -q " $1"; }
 pid() { systemctl show -p MainPID --value keepalived; }
 state() { [ "$(systemctl show -p ActiveState --value keepalived)" = "$1" ]; }
@@ -105,12 +105,12 @@ ok state active
 ok systemctl stop keepalived
 
 what="the watchdog is fed, and a daemon that hangs is started again"
-printf '[Service]\nWatchdogSec=1\nRestart=always\nTimeoutAbortSec=2\nTimeoutStopSec=2\n' >/etc/systemd/system/keepalived.service.d/test.conf
+printf '[Service]\nWatchdogSec=3\nRestart=always\nTimeoutAbortSec=2\nTimeoutStopSec=2\n' >/etc/systemd/system/keepalived.service.d/test.conf
 systemctl daemon-reload
 good
 ok systemctl start keepalived
 old=$(pid)
-sleep 2.2
+sleep 4
 ok same
 kill -STOP $old
 ok soon other

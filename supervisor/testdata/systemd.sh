@@ -22,7 +22,7 @@ if [ "${3:-}" != inside ]; then
 	dirs=$(groups | sort -u)
 	for d in $dirs; do mkdir -p "$d/$group" 2>/dev/null || :; done
 	status=0
-	timeout -s KILL "${RELEVE_SYSTEMD_TIMEOUT:-90}" sh -c '
+	timeout -s KILL "${RELEVE_SYSTEMD_TIMEOUT:-240}" sh -c '
 		group=$1; shift
 		for d in $1; do { echo $$ >"$d/$group/cgroup.procs"; } 2>/dev/null || :; done
 		shift
