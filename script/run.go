@@ -176,31 +176,56 @@ func capture(max int) (*os.File, func() []byte, error) {
 	go func() {
 		defer r.Close()
 		chunk := make([]byte, 4096)
-		for open := true; ; {
-			n, err := r.Read(chunk)
-			if open && n > 0 && len(buf) < max {
+		keep := func(n int) {
+			if n > 0 && len(buf) < max {
 				buf = append(buf, chunk[:min(n, max-len(buf))]...)
 			}
-			if err == nil {
-				continue
+		}
+		n, err := 0, error(nil)
+		for err == nil {
+			n, err = r.Read(chunk)
+			keep(n)
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			close(done)
+			return
+		}
+		// The script has ended. What it wrote is in the pipe, whether this goroutine has come to reading it or not.
+		_ = r.SetReadDeadline(time.Time{})
+		for left := pipeSize; left > 0 && len(buf) < max; left -= n {
+			if n = readNow(r, chunk); n <= 0 {
+				break
 			}
-			if open {
-				close(done)
-				open = false
-			}
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				return
-			}
-			// What the script has left running must not die of a closed pipe: its output goes nowhere from now on.
-			_ = r.SetReadDeadline(time.Time{})
+			keep(n)
+		}
+		close(done)
+		// What the script has left running must not die of a closed pipe: its output goes nowhere from now on.
+		for err = nil; err == nil; {
+			_, err = r.Read(chunk)
 		}
 	}()
 	return w, func() []byte {
 		// A child left behind may hold the other end open for ever: what is in the pipe now is all that counts.
-		_ = r.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_ = r.SetReadDeadline(time.Unix(1, 0))
 		<-done
 		return buf
 	}, nil
+}
+
+// pipeSize is how many bytes a pipe holds (pipe(7)).
+const pipeSize = 64 << 10
+
+// readNow reads what is there; 0 or less: nothing.
+func readNow(r *os.File, b []byte) (n int) {
+	rc, err := r.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = rc.Read(func(fd uintptr) bool {
+		_ = ignoringEINTR(func() (err error) { n, err = unix.Read(int(fd), b); return err })
+		return true
+	})
+	return n
 }
 
 // process is a started script, a zombie until wait has returned.

@@ -8,9 +8,11 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	inherited = fd
+	syscall.Umask(0o022) // scripts are for every user here
 	os.Exit(m.Run())
 }
 
@@ -60,31 +63,48 @@ func output(t *testing.T, r *Runner, c Command, extra ...string) string {
 }
 
 func TestScriptsEnd(t *testing.T) {
+	const far = time.Minute // what does not happen in the good case
 	for name, c := range map[string]struct {
-		text string
-		want Exit
+		text         string
+		limit, grace time.Duration // no limit: told to end when the script has made the file $1
+		want         Exit
 	}{
-		"well":                           {"#!/bin/sh\nexit 0\n", Exit{}},
-		"with a status":                  {"#!/bin/sh\nexit 7\n", Exit{Code: 7}},
-		"by a signal":                    {"#!/bin/sh\nkill -9 $$\n", Exit{Signal: syscall.SIGKILL}},
-		"through a shell without #!":     {"exit 9\n", Exit{Code: 9}},
-		"by the time limit":              {"#!/bin/sh\nexec sleep 60\n", Exit{Signal: syscall.SIGTERM, TimedOut: true}},
-		"by the time limit, but well":    {"#!/bin/sh\ntrap 'exit 0' TERM\nsleep 60 &\nwait\n", Exit{TimedOut: true}},
-		"killed, as they ignore SIGTERM": {"#!/bin/sh\ntrap '' TERM\nsleep 60\nsleep 60\n", Exit{Signal: syscall.SIGKILL, TimedOut: true}},
+		"well":                        {"#!/bin/sh\nexit 0\n", far, far, Exit{}},
+		"with a status":               {"#!/bin/sh\nexit 7\n", far, far, Exit{Code: 7}},
+		"by a signal":                 {"#!/bin/sh\nkill -9 $$\n", far, far, Exit{Signal: syscall.SIGKILL}},
+		"through a shell without #!":  {"exit 9\n", far, far, Exit{Code: 9}},
+		"by the time limit":           {"#!/bin/sh\nexec sleep 60\n", 100 * time.Millisecond, far, Exit{Signal: syscall.SIGTERM, TimedOut: true}},
+		"when told to, but well":      {"#!/bin/sh\ntrap 'exit 0' TERM\n: >$1\nsleep 60 &\nwait\n", 0, far, Exit{TimedOut: true}},
+		"killed, as they ignore that": {"#!/bin/sh\ntrap '' TERM\n: >$1\nsleep 60\nsleep 60\n", 0, 100 * time.Millisecond, Exit{Signal: syscall.SIGKILL, TimedOut: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := &Runner{Grace: 100 * time.Millisecond}
-			limit := 5 * time.Second
-			if c.want.TimedOut {
-				limit = 100 * time.Millisecond
+			path := shell(t, c.text)
+			ctx := t.Context()
+			if c.limit == 0 {
+				ctx = untilThere(t, path+".there")
 			}
-			got, err := r.Run(t.Context(), Command{Args: []string{shell(t, c.text)}, Timeout: limit})
+			got, err := (&Runner{Grace: c.grace}).Run(ctx, Command{Args: []string{path}, Timeout: c.limit}, path+".there")
 			if err != nil || got != c.want {
 				t.Errorf("got %v, %v; want %v", got, err, c.want)
 			}
 		})
 	}
+}
+
+// untilThere gives a context that ends when a file exists, at the latest after 30 s.
+func untilThere(t *testing.T, path string) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			if _, err := os.Stat(path); err == nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	return ctx
 }
 
 func TestTheTimeLimitKillsChildrenToo(t *testing.T) {
@@ -95,17 +115,7 @@ func TestTheTimeLimitKillsChildrenToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := shell(t, text)
 			pidfile := path + ".pid"
-			ctx, cancel := context.WithCancel(t.Context())
-			go func() {
-				defer cancel()
-				for range 500 {
-					if _, err := os.Stat(pidfile); err == nil {
-						return
-					}
-					time.Sleep(10 * time.Millisecond)
-				}
-			}()
-			e, err := (&Runner{Grace: 50 * time.Millisecond}).Run(ctx, Command{Args: []string{path}}, pidfile)
+			e, err := (&Runner{Grace: 50 * time.Millisecond}).Run(untilThere(t, pidfile), Command{Args: []string{path}}, pidfile)
 			if err != nil || !e.TimedOut {
 				t.Fatalf("%v %v", e, err)
 			}
@@ -114,7 +124,7 @@ func TestTheTimeLimitKillsChildrenToo(t *testing.T) {
 				t.Fatal(err)
 			}
 			pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-			for range 200 { // SIGKILL is on its way; the init of the machine reaps
+			for range 3000 { // SIGKILL is on its way; the init of the machine reaps
 				if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || strings.Contains(string(stat), ") Z ") {
 					return
 				}
@@ -263,7 +273,7 @@ func TestKernelsWithoutProcessDescriptors(t *testing.T) {
 	}{
 		"a status":     {[]string{"/bin/sh", "-c", "exit 5"}, Exit{Code: 5}},
 		"a time limit": {[]string{"/bin/sleep", "60"}, Exit{Signal: syscall.SIGTERM, TimedOut: true}},
-		"a kill":       {[]string{"/bin/sh", "-c", "trap '' TERM; sleep 60; sleep 60"}, Exit{Signal: syscall.SIGKILL, TimedOut: true}},
+		"a kill":       {[]string{"/bin/sh", "-c", "trap '' TERM; : >$0; sleep 60; sleep 60"}, Exit{Signal: syscall.SIGKILL, TimedOut: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -271,17 +281,21 @@ func TestKernelsWithoutProcessDescriptors(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer null.Close()
+			ctx, limit := t.Context(), time.Duration(0)
+			switch name {
+			case "a time limit":
+				limit = 150 * time.Millisecond
+			case "a kill": // not before it ignores that it is told to end
+				there := filepath.Join(t.TempDir(), "there")
+				ctx, c.args = untilThere(t, there), append(c.args, there)
+			}
 			p, err := start(c.args[0], c.args, Own(), [3]uintptr{null.Fd(), null.Fd(), null.Fd()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.fd.Close()
 			p.fd = nil
-			limit := 150 * time.Millisecond
-			if !c.want.TimedOut {
-				limit = 0
-			}
-			if got, err := p.wait(t.Context(), limit, 50*time.Millisecond); err != nil || got != c.want {
+			if got, err := p.wait(ctx, limit, 50*time.Millisecond); err != nil || got != c.want {
 				t.Errorf("got %v %v, want %v", got, err, c.want)
 			}
 		})
@@ -301,7 +315,7 @@ func TestScriptsDieWithTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid int
-	for range 1000 {
+	for range 3000 {
 		if b, err := os.ReadFile(mark); err == nil {
 			pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 			break
@@ -313,7 +327,7 @@ func TestScriptsDieWithTheDaemon(t *testing.T) {
 	if pid == 0 {
 		t.Fatal("no script was started")
 	}
-	for range 200 {
+	for range 3000 {
 		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || strings.Contains(string(stat), ") Z ") {
 			return
 		}
@@ -336,12 +350,16 @@ func BenchmarkRun(b *testing.B) {
 
 func TestWhatAScriptLeavesRunningMayGoOnWriting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "alive")
-	p := shell(t, "#!/bin/sh\n(sleep 0.4; echo late; echo later; echo yes > "+file+") &\necho now\n")
+	ended := filepath.Join(t.TempDir(), "ended")
+	p := shell(t, "#!/bin/sh\n(while [ ! -e "+ended+" ]; do sleep 0.02; done; echo late; echo later; echo yes > "+file+") &\necho now\n")
 	_, out, err := NewRunner(Settings{}).RunOutput(t.Context(), Command{Args: []string{p}, Timeout: 20 * time.Second}, 100)
 	if err != nil || string(out) != "now\n" {
 		t.Fatalf("output %q, %v", out, err)
 	}
-	for range 200 {
+	if err := os.WriteFile(ended, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
 		if _, err := os.Stat(file); err == nil {
 			return
 		}
@@ -399,5 +417,32 @@ func TestScriptsRunWhereGroupsAreFixed(t *testing.T) {
 	e, err := NewRunner(Settings{User: "0"}).Run(t.Context(), Command{Args: []string{"/bin/sh", "-c", "exit 7"}, Timeout: 10 * time.Second})
 	if err != nil || e.Code != 7 {
 		t.Errorf("%v, %v", e, err)
+	}
+}
+
+// What a script has written before its end is its output, also where the reader comes to reading it late.
+func TestOutputThatIsReadLateIsNotLost(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the reader is not even begun when the script has ended
+	for i := range 40 {
+		var ended atomic.Bool
+		busy := func() {
+			for !ended.Load() {
+			}
+		}
+		w, collect, err := capture(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 0 { // or for as long as a machine is busy with something else
+			for range 10 {
+				go busy()
+			}
+		}
+		_, _ = w.WriteString("now\n")
+		if got := collect(); string(got) != "now\n" { // a child left behind has the other end
+			t.Errorf("round %d: %q", i, got)
+		}
+		ended.Store(true)
+		w.Close()
 	}
 }
