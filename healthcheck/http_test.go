@@ -33,12 +33,21 @@ func TestTCPCheck(t *testing.T) {
 			if c.set != nil {
 				c.set(&cfg.Connect)
 			}
-			verdict(t, check(t, cfg), c.want)
+			expect(t, cfg, c.want)
 		})
 	}
 }
 
-func freePort(t testing.TB) uint16 { return closedPort(t).Port() }
+// freePort is a port on which nobody listens, at whatever address.
+func freePort(t testing.TB) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return uint16(l.Addr().(*net.TCPAddr).Port)
+}
 
 // blackhole is a listener whose queue is full: the kernel drops further connects.
 func blackhole(t testing.TB) netip.AddrPort {
@@ -58,56 +67,77 @@ func TestHTTPVerdicts(t *testing.T) {
 		url    URL
 		want   string
 	}{
-		"a good page":                               {say(httpAnswer("200 OK", "hello\n")), URL{}, "good"},
-		"a good digest":                             {say(httpAnswer("200 OK", "hello\n")), URL{Digest: ok}, "good"},
-		"a digest in capitals":                      {say(httpAnswer("200 OK", "hello\n")), URL{Digest: strings.ToUpper(ok)}, "good"},
-		"a wrong digest":                            {say(httpAnswer("200 OK", "hullo\n")), URL{Digest: ok}, "MD5 digest " + Hash([]byte("hullo\n")) + ", wanted " + ok},
-		"a good digest of an error page":            {say(httpAnswer("404 Not Found", "hello\n")), URL{Digest: ok}, "HTTP status code 404, wanted 200-299"},
-		"the wanted error":                          {say(httpAnswer("404 Not Found", "")), URL{Status: []StatusRange{{301, 302}, {404, 404}}}, "good"},
-		"an unwanted success":                       {say(httpAnswer("200 OK", "")), URL{Status: []StatusRange{{301, 302}, {404, 404}}}, "HTTP status code 200, wanted 301-302 404"},
-		"the first word does not matter":            {say("XYZ 200 OK\r\n\r\n"), URL{}, "good"},
-		"no reason phrase, but its space":           {say("HTTP/1.1 200 \r\n\r\n"), URL{}, "good"},
-		"no space after the code":                   {say("HTTP/1.1 200\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"two spaces before the code":                {say("HTTP/1.1  200 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"a code of four digits":                     {say("HTTP/1.1 2000 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"a code above 599":                          {say("HTTP/1.1 600 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"a code below 100":                          {say("HTTP/1.1 099 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"a header that ends in bare newlines":       {say("HTTP/1.1 200 OK\n\nhello"), URL{}, "no complete HTTP header"},
-		"nothing but a close":                       {say(""), URL{}, "no data received"},
-		"garbage":                                   {say("\x00\x01\x02\xff\r\n\r\n"), URL{}, "no valid HTTP status line"},
-		"a body shorter than promised":              {say(httpAnswer("200 OK", "hello\n", "Content-Length: 100")), URL{Digest: ok}, "good"},
-		"a body longer than promised is cut":        {say(httpAnswer("200 OK", "hello\nworld", "Content-Length: 6")), URL{Digest: ok}, "good"},
-		"a length in lower case does not count":     {say(httpAnswer("200 OK", "hello\n", "content-length: 3")), URL{Digest: ok}, "good"},
-		"a length with something behind it, too":    {say(httpAnswer("200 OK", "hello\n", "Content-Length: 3 ")), URL{Digest: ok}, "good"},
-		"a length within another header counts":     {say(httpAnswer("200 OK", "hello\nworld", "X-Content-Length: 6")), URL{Digest: ok}, "good"},
-		"a length behind something counts":          {say(httpAnswer("200 OK", "hello\nworld", "X: y Content-Length: +6")), URL{Digest: ok}, "good"},
-		"a length of zero":                          {say(httpAnswer("200 OK", "hello\n", "Content-Length: 0")), URL{Digest: Hash(nil)}, "good"},
-		"an absurd length does not count":           {say(httpAnswer("200 OK", "hello\n", "Content-Length: 99999999999999999999")), URL{Digest: ok}, "good"},
-		"a negative length does not count":          {say(httpAnswer("200 OK", "hello\n", "Content-Length: -1")), URL{Digest: ok}, "good"},
-		"chunks are hashed as they came":            {say(httpAnswer("200 OK", "6\r\nhello\n\r\n0\r\n\r\n", "Transfer-Encoding: chunked")), URL{Digest: Hash([]byte("6\r\nhello\n\r\n0\r\n\r\n"))}, "good"},
-		"header and body in many pieces":            {pieces(2*time.Millisecond, "HT", "TP/1.1 20", "0 OK\r", "\n", "Content-Length: 6\r\n\r", "\nhel", "lo", "\n"), URL{Digest: ok}, "good"},
-		"one byte at a time, longer than a timeout": {pieces(40*time.Millisecond, strings.Split("HTTP/1.0 200 OK\r\n\r\n", "")...), URL{}, "good"},
-		"a redirect is not followed":                {say(httpAnswer("302 Found", "", "Location: /other")), URL{}, "HTTP status code 302"},
-		"a server that never answers":               {hang, URL{}, "waiting for an answer: timeout after 300ms"},
-		"a server that stops in the header":         {then("HTTP/1.1 200 OK\r\n", hang), URL{}, "after 17 bytes of the header: timeout after 300ms"},
-		"a complete answer on an open connection":   {then(httpAnswer("200 OK", "hello\n", "Content-Length: 6"), hang), URL{}, "after 6 bytes of the body: timeout after 300ms"},
-		"an endless header":                         {flood("HTTP/1.1 200 OK\r\n", "X: y\r\n"), URL{}, "HTTP header longer than 65536 bytes"},
-		"an endless line":                           {flood("", "x"), URL{}, "HTTP header longer than 65536 bytes"},
-		"an endless body":                           {flood("HTTP/1.1 200 OK\r\n\r\n", "x"), URL{}, "HTTP body longer than 67108864 bytes"},
-		"a reset in the body":                       {then("HTTP/1.1 200 OK\r\n\r\nhel", reset), URL{}, "connection reset by peer"},
-		"a server that closes without reading":      {func(net.Conn, <-chan struct{}) {}, URL{}, ""},
-		"a server that drips for ever":              {dripper, URL{}, "answer not complete within the time limit"},
+		"a good page":                             {say(httpAnswer("200 OK", "hello\n")), URL{}, "good"},
+		"a good digest":                           {say(httpAnswer("200 OK", "hello\n")), URL{Digest: ok}, "good"},
+		"a digest in capitals":                    {say(httpAnswer("200 OK", "hello\n")), URL{Digest: strings.ToUpper(ok)}, "good"},
+		"a wrong digest":                          {say(httpAnswer("200 OK", "hullo\n")), URL{Digest: ok}, "MD5 digest " + Hash([]byte("hullo\n")) + ", wanted " + ok},
+		"a good digest of an error page":          {say(httpAnswer("404 Not Found", "hello\n")), URL{Digest: ok}, "HTTP status code 404, wanted 200-299"},
+		"the wanted error":                        {say(httpAnswer("404 Not Found", "")), URL{Status: []StatusRange{{301, 302}, {404, 404}}}, "good"},
+		"an unwanted success":                     {say(httpAnswer("200 OK", "")), URL{Status: []StatusRange{{301, 302}, {404, 404}}}, "HTTP status code 200, wanted 301-302 404"},
+		"the first word does not matter":          {say("XYZ 200 OK\r\n\r\n"), URL{}, "good"},
+		"no reason phrase, but its space":         {say("HTTP/1.1 200 \r\n\r\n"), URL{}, "good"},
+		"no space after the code":                 {say("HTTP/1.1 200\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"two spaces before the code":              {say("HTTP/1.1  200 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"a code of four digits":                   {say("HTTP/1.1 2000 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"a code above 599":                        {say("HTTP/1.1 600 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"a code below 100":                        {say("HTTP/1.1 099 OK\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"a header that ends in bare newlines":     {say("HTTP/1.1 200 OK\n\nhello"), URL{}, "no complete HTTP header"},
+		"nothing but a close":                     {say(""), URL{}, "no data received"},
+		"garbage":                                 {say("\x00\x01\x02\xff\r\n\r\n"), URL{}, "no valid HTTP status line"},
+		"a body shorter than promised":            {say(httpAnswer("200 OK", "hello\n", "Content-Length: 100")), URL{Digest: ok}, "good"},
+		"a body longer than promised is cut":      {say(httpAnswer("200 OK", "hello\nworld", "Content-Length: 6")), URL{Digest: ok}, "good"},
+		"a length in lower case does not count":   {say(httpAnswer("200 OK", "hello\n", "content-length: 3")), URL{Digest: ok}, "good"},
+		"a length with something behind it, too":  {say(httpAnswer("200 OK", "hello\n", "Content-Length: 3 ")), URL{Digest: ok}, "good"},
+		"a length within another header counts":   {say(httpAnswer("200 OK", "hello\nworld", "X-Content-Length: 6")), URL{Digest: ok}, "good"},
+		"a length behind something counts":        {say(httpAnswer("200 OK", "hello\nworld", "X: y Content-Length: +6")), URL{Digest: ok}, "good"},
+		"a length of zero":                        {say(httpAnswer("200 OK", "hello\n", "Content-Length: 0")), URL{Digest: Hash(nil)}, "good"},
+		"an absurd length does not count":         {say(httpAnswer("200 OK", "hello\n", "Content-Length: 99999999999999999999")), URL{Digest: ok}, "good"},
+		"a negative length does not count":        {say(httpAnswer("200 OK", "hello\n", "Content-Length: -1")), URL{Digest: ok}, "good"},
+		"chunks are hashed as they came":          {say(httpAnswer("200 OK", "6\r\nhello\n\r\n0\r\n\r\n", "Transfer-Encoding: chunked")), URL{Digest: Hash([]byte("6\r\nhello\n\r\n0\r\n\r\n"))}, "good"},
+		"header and body in many pieces":          {pieces(2*time.Millisecond, "HT", "TP/1.1 20", "0 OK\r", "\n", "Content-Length: 6\r\n\r", "\nhel", "lo", "\n"), URL{Digest: ok}, "good"},
+		"a redirect is not followed":              {say(httpAnswer("302 Found", "", "Location: /other")), URL{}, "HTTP status code 302"},
+		"a server that never answers":             {hang, URL{}, "waiting for an answer: timeout after 300ms"},
+		"a server that stops in the header":       {then("HTTP/1.1 200 OK\r\n", hang), URL{}, "after 17 bytes of the header: timeout after 300ms"},
+		"a complete answer on an open connection": {then(httpAnswer("200 OK", "hello\n", "Content-Length: 6"), hang), URL{}, "after 6 bytes of the body: timeout after 300ms"},
+		"an endless header":                       {flood("HTTP/1.1 200 OK\r\n", "X: y\r\n"), URL{}, "HTTP header longer than 65536 bytes"},
+		"an endless line":                         {flood("", "x"), URL{}, "HTTP header longer than 65536 bytes"},
+		"an endless body":                         {flood("HTTP/1.1 200 OK\r\n\r\n", "x"), URL{}, "HTTP body longer than 67108864 bytes"},
+		"a reset in the body":                     {then("HTTP/1.1 200 OK\r\n\r\nhel", reset), URL{}, "connection reset by peer"},
+		"a server that closes without reading":    {func(net.Conn, <-chan struct{}) {}, URL{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := get(serve(t, c.answer), c.url)
-			if strings.Contains(name, "drips") {
-				cfg.Timeout = 50 * time.Millisecond
+			expect(t, get(serve(t, c.answer), c.url), c.want)
+		})
+	}
+}
+
+// The time limit bounds each pause of an answer, and ten times the limit all of it. A machine that stands still makes pauses of its own: what is cut
+// short at one is tried again with a longer limit.
+func TestTheTimeLimitIsForEachPauseAndTenfoldForTheWholeAnswer(t *testing.T) {
+	leakCheck(t)
+	for name, c := range map[string]struct {
+		answer func(limit time.Duration) play
+		want   string
+	}{
+		"one byte at a time, longer than a limit": {func(limit time.Duration) play {
+			return pieces(limit/8, strings.Split("HTTP/1.0 200 OK\r\n\r\n", "")...)
+		}, "good"},
+		"a server that drips for ever": {func(time.Duration) play { return dripper }, errTooSlow.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, limit := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 3 * time.Second} {
+				cfg := get(serve(t, c.answer(limit)), URL{})
+				cfg.Timeout = limit
+				out := check(t, cfg)
+				if strings.Contains(out.reason, "timeout after "+limit.String()) && limit < 3*time.Second {
+					t.Logf("with a limit of %v: %+v", limit, out)
+					continue
+				}
+				verdict(t, out, c.want)
+				return
 			}
-			if strings.Contains(name, "endless body") {
-				cfg.Timeout = 5 * time.Second
-			}
-			verdict(t, check(t, cfg), c.want)
 		})
 	}
 }

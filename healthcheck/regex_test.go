@@ -252,8 +252,8 @@ func TestTheHeaderIsSearchedOnlyWhenItCameWithTheBody(t *testing.T) {
 		want   string
 	}{
 		"together, in the header":            {say(header + body), Regex{Pattern: "X-Mark"}, "good"},
-		"apart, in the header":               {pieces(30*time.Millisecond, header, body), Regex{Pattern: "X-Mark"}, "regex did not match"},
-		"apart, in the body":                 {pieces(30*time.Millisecond, header, body), Regex{Pattern: "^hello$"}, "good"},
+		"apart, in the header":               {apart(header, body), Regex{Pattern: "X-Mark"}, "regex did not match"},
+		"apart, in the body":                 {apart(header, body), Regex{Pattern: "^hello$"}, "good"},
 		"together, offsets from the header":  {say(header + body), Regex{Pattern: "hello", MinOffset: len(header)}, "good"},
 		"together, behind the body":          {say(header + body), Regex{Pattern: "hello", MinOffset: len(header) + 1}, "regex did not match"},
 		"regex_no_match and it is there":     {say(header + body), Regex{Pattern: "hel+o", NoMatch: true}, "regex matched"},
@@ -263,7 +263,7 @@ func TestTheHeaderIsSearchedOnlyWhenItCameWithTheBody(t *testing.T) {
 		"no body and regex_no_match":         {say(header), Regex{Pattern: "x", NoMatch: true}, "good"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			verdict(t, check(t, get(serve(t, c.answer), URL{Regex: &c.regex})), c.want)
+			expect(t, get(serve(t, c.answer), URL{Regex: &c.regex}), c.want)
 		})
 	}
 }

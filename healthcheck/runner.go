@@ -302,10 +302,28 @@ func (c *checker) attempt() {
 	}
 	slots := *c.r.slots.Load()
 	slots <- struct{}{}
-	next := c.once()
+	c.once()
 	<-slots
+}
+
+// once makes one attempt and sets the time of the next. What the attempt said and when the next one is change together.
+func (c *checker) once() {
 	c.att.mu.Lock()
-	defer c.att.mu.Unlock()
+	next := c.rule.delayLoop
+	if c.suspended || c.att.stopped {
+		c.late = 0
+	} else {
+		cfg, url := c.cfg, c.rule.url
+		begin := time.Now()
+		c.late = begin.Sub(c.due)
+		c.att.mu.Unlock()
+		out := c.p.probe(&c.att, url)
+		end := time.Now()
+		c.att.mu.Lock()
+		if !c.att.stopped {
+			next = c.settle(cfg, out, begin, end)
+		}
+	}
 	switch {
 	case c.att.stopped:
 		c.finish()
@@ -317,31 +335,7 @@ func (c *checker) attempt() {
 	default:
 		c.arm(max(0, next-c.debt(next)))
 	}
-}
-
-// once makes one attempt and returns the time to the next.
-func (c *checker) once() time.Duration {
-	c.att.mu.Lock()
-	if c.suspended || c.att.stopped {
-		c.late = 0
-		next := c.rule.delayLoop
-		c.att.mu.Unlock()
-		return next
-	}
-	cfg, url := c.cfg, c.rule.url
-	begin := time.Now()
-	c.late = begin.Sub(c.due)
 	c.att.mu.Unlock()
-
-	out := c.p.probe(&c.att, url)
-	end := time.Now()
-
-	c.att.mu.Lock()
-	defer c.att.mu.Unlock()
-	if c.att.stopped {
-		return 0
-	}
-	return c.settle(cfg, out, begin, end)
 }
 
 // settle applies an outcome: state, report, log. It runs with the mutex held.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,5 +35,16 @@ func fullListener(t testing.TB) netip.AddrPort {
 		t.Cleanup(func() { unix.Close(c) })
 		_ = unix.Connect(c, sa)
 	}
-	return netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port))
+	for range 3000 {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Unacked > info.Sacked { // of a listener: how many wait to be accepted, and how many may
+			return netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the queue does not fill")
+	return netip.AddrPort{}
 }

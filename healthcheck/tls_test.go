@@ -69,7 +69,7 @@ func ssl(t testing.TB, p play, h HTTPConfig) *Config {
 	if h.URLs == nil {
 		h.URLs = []URL{{Digest: Hash([]byte("hello\n"))}}
 	}
-	return &Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, p), Timeout: time.Second}, HTTP: &h}
+	return &Config{Type: TypeSSL, Connect: Connect{Addr: serve(t, p)}, HTTP: &h}
 }
 
 func TestSSLVerdicts(t *testing.T) {
@@ -99,8 +99,8 @@ func TestSSLVerdicts(t *testing.T) {
 			_, _ = io.WriteString(c, "\x16\x03\x01\xff\xffgarbage and more of it")
 		}, "TLS handshake: "},
 		"a close in the handshake":           {func(c net.Conn, _ <-chan struct{}) { _, _ = c.Read(make([]byte, 100)) }, "TLS handshake: "},
-		"a server that hangs":                {hang, "TLS handshake: timeout after 1s"},
-		"a server that hangs later":          {overTLS(&tls.Config{Certificates: []tls.Certificate{good}}, hang), "waiting for an answer: timeout after 1s"},
+		"a server that hangs":                {hang, "TLS handshake: timeout after 300ms"},
+		"a server that hangs later":          {overTLS(&tls.Config{Certificates: []tls.Certificate{good}}, hang), "waiting for an answer: timeout after 300ms"},
 		"a certificate wanted, none to show": {with(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), "certificate required"},
 		"no close_notify": {func(c net.Conn, over <-chan struct{}) {
 			s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{good}})
@@ -111,7 +111,7 @@ func TestSSLVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			verdict(t, check(t, ssl(t, c.server, HTTPConfig{})), c.want)
+			expect(t, ssl(t, c.server, HTTPConfig{}), c.want)
 		})
 	}
 }
@@ -234,7 +234,9 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 				resumed <- c.(*tls.Conn).ConnectionState().DidResume
 				say(httpAnswer("200 OK", "hello\n"))(c, over)
 			})
-			p, err := newProber(ssl(t, server, HTTPConfig{}), &RunnerOptions{})
+			cfg := ssl(t, server, HTTPConfig{})
+			cfg.Timeout = ample
+			p, err := newProber(cfg, &RunnerOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
