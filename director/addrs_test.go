@@ -39,7 +39,7 @@ func TestAddressesAreSeenToComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	lists := make(chan []netip.Addr, 100)
 	done := make(chan error, 1)

@@ -51,6 +51,7 @@ func (t *tableau) glance(ctx context.Context, in ipvs.Glancer, list []ipvs.Servi
 			changed = true
 		}
 	}
+	var emptied []ipvs.ServiceKey
 	look := func(s *ipvs.Service) error {
 		now := *s
 		if now.Dests, err = in.Dests(ctx, s.ServiceKey); err != nil {
@@ -58,6 +59,9 @@ func (t *tableau) glance(ctx context.Context, in ipvs.Glancer, list []ipvs.Servi
 		}
 		h := t.have[s.ServiceKey]
 		if h == nil || !h.SameOptions(&now) || len(ipvs.Diff(only(h), only(&now))) > 0 {
+			if h != nil && len(h.Dests) > 0 && len(now.Dests) == 0 {
+				emptied = append(emptied, s.ServiceKey)
+			}
 			t.have[s.ServiceKey] = &now
 			changed = true
 		}
@@ -89,7 +93,29 @@ func (t *tableau) glance(ctx context.Context, in ipvs.Glancer, list []ipvs.Servi
 			break
 		}
 	}
-	return changed, nil
+	return changed, t.forgetVanished(ctx, in, emptied)
+}
+
+// forgetVanished takes services that had destinations and have none out of the belief if they are not there at all: between the list of services and
+// the question for its destinations a service may have been removed, and then it would be them that are missing, and be refused.
+func (t *tableau) forgetVanished(ctx context.Context, in ipvs.Glancer, emptied []ipvs.ServiceKey) error {
+	if len(emptied) == 0 {
+		return nil
+	}
+	list, err := in.Services(ctx)
+	if err != nil {
+		return err
+	}
+	there := make(map[ipvs.ServiceKey]bool, len(list))
+	for i := range list {
+		there[list[i].ServiceKey] = true
+	}
+	for _, k := range emptied {
+		if !there[k] {
+			delete(t.have, k)
+		}
+	}
+	return nil
 }
 
 func only(s *ipvs.Service) ipvs.Table { return ipvs.Table{Services: []ipvs.Service{*s}} }

@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"releve/healthcheck"
 	"releve/ipvs"
 	"releve/ipvs/memory"
 )
@@ -52,6 +54,77 @@ func (p *slow) Dests(ctx context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, error
 		}
 	}
 	return nil, err
+}
+
+// emptied is a plane that somebody flushes between the list of services and the question for their destinations.
+type emptied struct {
+	slow
+	flush bool
+}
+
+func (p *emptied) between(ctx context.Context) {
+	if p.flush {
+		p.flush = false
+		_ = p.Plane.Flush(ctx)
+		p.Plane.Log()
+	}
+}
+
+func (p *emptied) Read(ctx context.Context) (ipvs.Table, error) {
+	t, err := p.slow.Read(ctx)
+	if p.flush {
+		for i := range t.Services {
+			t.Services[i].Dests = nil
+		}
+	}
+	p.between(ctx)
+	return t, err
+}
+
+func (p *emptied) Dests(ctx context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	p.between(ctx)
+	return p.slow.Dests(ctx, k)
+}
+
+func TestAServiceThatVanishesWhileTheTableIsReadIsMissedAndNotItsServers(t *testing.T) {
+	for name, refused := range map[string]bool{"in a glance": false, "while all is read": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				plane := &emptied{slow: slow{Plane: new(memory.Plane)}}
+				var log lockedBuffer
+				vs := virtual(1, 0, server(1, 1, false), server(2, 1, false))
+				d, err := New(&Config{VirtualServers: []*VirtualServer{vs}}, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- d.Run(ctx) }()
+				<-d.Up()
+				if refused { // all is read after a refusal only
+					plane.Refuse(func(ipvs.Op) error { return errors.New("not now") })
+					d.Report(healthcheck.Result{ID: vs.RealServers[1].Checkers[0].ID})
+					synctest.Wait()
+					plane.Refuse(nil)
+					d.Report(healthcheck.Result{ID: vs.RealServers[1].Checkers[0].ID, Up: true})
+					synctest.Wait()
+				}
+				plane.Log()
+				plane.flush = true
+				time.Sleep(2 * defaultRepair)
+				synctest.Wait()
+				if plane.flush {
+					t.Error("the table was not read")
+				}
+				want := []string{"-A -t 10.2.0.1:80 -s rr", "-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 1", "-a -t 10.2.0.1:80 -r 10.1.0.2:80 -m -w 1"}
+				if got := plane.Log(); !slices.Equal(got, want) {
+					t.Errorf("wrote\n\t%s\nwant\n\t%s\n%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"), log.String())
+				}
+				cancel()
+				<-done
+			})
+		})
+	}
 }
 
 func TestALargeTableIsWatchedInParts(t *testing.T) {

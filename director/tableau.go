@@ -419,12 +419,19 @@ func (t *tableau) read(ctx context.Context) error {
 	}
 	t.known = t.have
 	t.have = make(map[ipvs.ServiceKey]*ipvs.Service, len(t.order))
+	var emptied []ipvs.ServiceKey
 	for i := range now.Services {
 		s := &now.Services[i]
-		_, was := t.known[s.ServiceKey]
+		h, was := t.known[s.ServiceKey]
 		if was || t.byKey[s.ServiceKey] != nil {
 			t.have[s.ServiceKey] = s
 		}
+		if was && len(h.Dests) > 0 && len(s.Dests) == 0 {
+			emptied = append(emptied, s.ServiceKey)
+		}
+	}
+	if in, ok := t.plane.(ipvs.Glancer); ok {
+		return t.forgetVanished(ctx, in, emptied)
 	}
 	return nil
 }

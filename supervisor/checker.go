@@ -105,9 +105,10 @@ func (p *checkerPart) bfd(sessions []bfdState) {
 
 // snapshot is what the director knows, and of each checker what it did last and when it will do it again.
 func (p *checkerPart) snapshot(ctx context.Context) (*director.Snapshot, error) {
+	attempts := p.runner.Snapshot() // before: what came of these attempts is known to the director then
 	s, err := p.dir.Snapshot(ctx)
 	if err == nil {
-		s.Attempts(p.runner.Snapshot())
+		s.Attempts(attempts)
 	}
 	return s, err
 }
