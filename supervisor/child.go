@@ -220,6 +220,9 @@ func (p *parent) childExited(ev childExit) {
 		return
 	}
 	c.proc, c.ready, c.vitals = nil, false, vitals{}
+	if p.stopping && c.part == partVRRP {
+		p.endKept()
+	}
 	if p.stopping || !c.wanted {
 		if !c.wanted && !p.stopping {
 			p.missed(c, "it had nothing to do any more")

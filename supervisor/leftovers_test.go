@@ -1,10 +1,14 @@
 package supervisor_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"releve/internal/testneed"
 )
 
 // TestWhatAKilledDaemonLeftGoesWithAnotherConfiguration kills a daemon and its child before either sees the other die. What they leave is not
@@ -37,4 +41,40 @@ func TestWhatAKilledDaemonLeftGoesWithAnotherConfiguration(t *testing.T) {
 		t.Error("somebody else's address was removed")
 	}
 	n.stop()
+}
+
+// TestTheAddressesGoBeforeTheVirtualServers: an address without its virtual server answers the packets of connections with a reset.
+func TestTheAddressesGoBeforeTheVirtualServers(t *testing.T) {
+	testneed.Need(t, "nft")
+	if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
+		t.Skip("this kernel has IPVS: a connection survives the stop in a test of cmd/releve")
+	}
+	network(t)
+	slow := write(t, filepath.Join(t.TempDir(), "slow.sh"), "#!/bin/sh\nexec sleep 20\n")
+	if err := os.Chmod(slow, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, lines := range map[string]string{
+		"alone":               "",
+		"while a script runs": "  notify_stop \"" + slow + "\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := "global_defs {\n  script_user root\n}\n" + strings.Replace(owner, "  priority 255\n", "  priority 255\n"+lines, 1) + balanced
+			d := foreground(t, ours(), config(t, text))
+			there := func() bool { return strings.Contains(nftTable(), "10.9.0.11") }
+			eventually(t, "all is up", func() bool { return hasVIP() && there() && d.log.has("Startup complete")() })
+			kill(t, d.pid(), syscall.SIGTERM)
+			eventually(t, "the virtual server goes", func() bool { return !there() })
+			if hasVIP() {
+				t.Error("the address outlasts its virtual server")
+			}
+			if status := d.wait(); status != 0 {
+				t.Errorf("status %d", status)
+			}
+			log := d.log.String()
+			if a, b := strings.Index(log, "removing VIPs"), strings.Index(log, "Shutting down service"); a < 0 || b < a {
+				t.Errorf("addresses at %d, services at %d of the log", a, b)
+			}
+		})
+	}
 }

@@ -115,6 +115,7 @@ type parent struct {
 	status     int
 	childWait  time.Duration
 	killAt     <-chan time.Time
+	kept       *child // stops after the VRRP part (tableLast)
 
 	started  time.Time
 	schedule schedule
@@ -373,13 +374,52 @@ func (p *parent) stop(status int) {
 	p.stopping, p.status = true, status
 	p.sd.stopping(status)
 	p.log.Info("Stopping")
-	p.forward(syscall.SIGTERM)
+	later := p.tableLast()
+	for _, c := range p.children {
+		if c.proc != nil && c != later {
+			c.proc.signal(syscall.SIGTERM)
+		}
+	}
 	for _, c := range p.children {
 		if c.proc != nil && !c.stopped.IsZero() {
 			c.proc.signal(syscall.SIGCONT) // to resign, and to take down what it has put up
 		}
 	}
 	p.killAt = time.After(p.childWait)
+}
+
+// tableAfter is how long at most the virtual servers outlast the order to stop while the VRRP part runs, and never more than a quarter of
+// child_wait_time.
+const tableAfter = time.Second
+
+// tableLast gives the part that gets the order to stop only after the VRRP part has ended, nil: none. A director that still has the
+// address, but not the virtual server any more, answers the packets of connections that go on elsewhere with a reset. The reference, whose parts
+// stop side by side, does that now and then.
+func (p *parent) tableLast() *child {
+	var vrrp, checker *child
+	for _, c := range p.children {
+		switch {
+		case c.proc == nil:
+		case c.part == partVRRP && c.ready:
+			vrrp = c
+		case c.part == partChecker:
+			checker = c
+		}
+	}
+	if vrrp == nil || checker == nil {
+		return nil
+	}
+	p.kept = checker
+	p.after(min(tableAfter, p.childWait/4), p.endKept)
+	return checker
+}
+
+// endKept orders the part that was kept to stop.
+func (p *parent) endKept() {
+	if c := p.kept; c != nil && c.proc != nil {
+		c.proc.signal(syscall.SIGTERM)
+	}
+	p.kept = nil
 }
 
 func (p *parent) running() int {
