@@ -429,14 +429,17 @@ func TestOutputThatIsReadLateIsNotLost(t *testing.T) {
 			for !ended.Load() {
 			}
 		}
+		if i%20 == 0 { // or not for as long as a machine is busy with something else
+			for range 10 {
+				go busy()
+			}
+		}
 		w, collect, err := capture(100)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i%20 == 0 { // or for as long as a machine is busy with something else
-			for range 10 {
-				go busy()
-			}
+		if i%20 == 0 { // it has its turn behind them
+			go busy()
 		}
 		_, _ = w.WriteString("now\n")
 		if got := collect(); string(got) != "now\n" { // a child left behind has the other end
