@@ -33,7 +33,7 @@ func TestTheReferenceReadsTheSameWords(t *testing.T) {
 			tree, _ := Parse(src)
 			want := firstWords(tree, nil)
 
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "keepalived", "-t", "-n", "-l", "-i", "main", "-f", file)
 			var out bytes.Buffer

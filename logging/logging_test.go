@@ -17,7 +17,7 @@ func TestConsoleLineIsTheReferencesLineWithoutAttributes(t *testing.T) {
 	var out bytes.Buffer
 	l := New(Options{Console: &out})
 	l.Slog().With("instance", "VI_1").WithGroup("g").Info("(VI_1) Entering MASTER STATE", "vrid", 51)
-	l.Close(time.Second)
+	l.Close(30 * time.Second)
 	if want := regexp.MustCompile(`^[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d \d{4}: \(VI_1\) Entering MASTER STATE\n$`); !want.MatchString(out.String()) {
 		t.Errorf("got %q", out.String())
 	}
@@ -31,7 +31,7 @@ func TestDetailDecidesWhatIsPrinted(t *testing.T) {
 		s.Info("info")
 		s.Log(t.Context(), LevelDetail, "detail")
 		s.Log(t.Context(), LevelMore, "more")
-		l.Close(time.Second)
+		l.Close(30 * time.Second)
 		var got []string
 		for line := range strings.Lines(out.String()) {
 			got = append(got, strings.TrimSpace(line[strings.LastIndex(line, ": ")+2:]))
@@ -51,7 +51,7 @@ func TestSyslogDatagramCarriesIdentPidAndFacility(t *testing.T) {
 	defer conn.Close()
 	l := New(Options{Syslog: true, Socket: path, Ident: "Keepalived_vrrp", Pid: 4711, Facility: Local0 + 3})
 	l.Slog().Warn("Startup complete")
-	l.Close(time.Second)
+	l.Close(30 * time.Second)
 	buf := make([]byte, 512)
 	n, err := conn.Read(buf)
 	if err != nil {
@@ -88,7 +88,7 @@ func TestNobodyWaitsForAConsoleThatDoesNotRead(t *testing.T) {
 		t.Errorf("lost %d lines, want about 1000: all that did not fit the queue", lost)
 	}
 	c.mu.Unlock()
-	l.Close(5 * time.Second)
+	l.Close(30 * time.Second)
 	if want := fmt.Sprintf("%d log messages lost", lost); !strings.Contains(c.out.String(), want) {
 		t.Errorf("the loss is not reported as %q", want)
 	}
@@ -107,7 +107,7 @@ func TestSyslogThatNobodyReadsLosesLinesButHoldsUpNothing(t *testing.T) {
 	for i := range 1000 {
 		s.Info(fmt.Sprint("line ", i))
 	}
-	l.Close(20 * time.Second)
+	l.Close(time.Minute)
 	if n := strings.Count(out.String(), ": line "); n != 1000 {
 		t.Errorf("the console got %d of 1000 lines", n)
 	}
@@ -121,7 +121,7 @@ func TestWithoutAnySyslogNothingIsCountedAsLost(t *testing.T) {
 	for range 100 {
 		l.Slog().Info("x")
 	}
-	l.Close(time.Second)
+	l.Close(30 * time.Second)
 	if l.Dropped() != 0 {
 		t.Errorf("%d lost", l.Dropped())
 	}

@@ -235,7 +235,7 @@ func drainFifo(t *testing.T, fd int) string {
 func TestFifoLinesByteForByte(t *testing.T) {
 	dir := t.TempDir()
 	all, vrrp, lvs := filepath.Join(dir, "all"), filepath.Join(dir, "vrrp"), filepath.Join(dir, "lvs")
-	if err := unix.Mkfifo(vrrp, 0o640); err != nil {
+	if err := errors.Join(unix.Mkfifo(vrrp, 0o640), os.Chmod(vrrp, 0o640)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	s := &stage{took: map[string]time.Duration{"reader": time.Hour}}

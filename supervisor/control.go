@@ -258,7 +258,12 @@ func (p *parent) ask(r request) Answer {
 	case <-p.ended:
 	case <-time.After(answerPatience):
 	}
-	return Answer{Text: "the daemon is stopping"}
+	select {
+	case a := <-reply: // it was given just before the end
+		return a
+	default:
+		return Answer{Text: "the daemon is stopping"}
+	}
 }
 
 // answer runs in the parent's loop.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -175,17 +176,22 @@ func setRealTime(prio int, limit time.Duration) error {
 // forThreads calls f for every thread of the process: the scheduler knows threads only. Threads that start later inherit
 // from those that exist.
 func forThreads(f func(tid int) error) error {
-	entries, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		var tid int
-		if _, err := fmt.Sscan(e.Name(), &tid); err != nil {
-			continue
-		}
-		if err := f(tid); err != nil && err != unix.ESRCH {
+	done := map[int]bool{}
+	for more := true; more; { // one that had not had its turn may have started another
+		entries, err := os.ReadDir("/proc/self/task")
+		if err != nil {
 			return err
+		}
+		more = false
+		for _, e := range entries {
+			tid, err := strconv.Atoi(e.Name())
+			if err != nil || done[tid] {
+				continue
+			}
+			done[tid], more = true, true
+			if err := f(tid); err != nil && err != unix.ESRCH {
+				return err
+			}
 		}
 	}
 	return nil

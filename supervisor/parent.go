@@ -60,7 +60,7 @@ func Run(o Options, stderr io.Writer) int {
 		spreadOut(size)
 	}
 	p := &parent{
-		o: &o, stderr: stderr, sigs: catchSignals(), ends: catchEnds(), events: make(chan any, 16),
+		o: &o, stderr: stderr, sigs: catchSignals(&o), ends: catchEnds(), events: make(chan any, 16),
 		daemon: what == partDaemon, childWait: 5 * time.Second, closeLog: func() {}, started: time.Now(), ended: make(chan struct{}),
 	}
 	p.dir, _ = os.Getwd()
@@ -84,7 +84,7 @@ type parent struct {
 	o      *Options
 	stderr io.Writer
 	log    *slog.Logger
-	sigs   <-chan os.Signal
+	sigs   signals
 	ends   <-chan os.Signal // that a child process, whoever started it, has ended, was stopped or goes on
 	events chan any         // of the goroutines that wait for children
 
@@ -289,7 +289,9 @@ func (p *parent) loop() {
 	p.lookForStops()
 	for !(p.stopping && p.running() == 0) {
 		select {
-		case s := <-p.sigs:
+		case <-p.sigs.stop:
+			p.stop(exitOK)
+		case s := <-p.sigs.others:
 			p.signal(s)
 		case <-p.ends:
 			p.buryStrangers()
@@ -320,13 +322,7 @@ func (p *parent) loop() {
 
 func (p *parent) signal(s os.Signal) {
 	switch s {
-	case syscall.SIGINT:
-		if p.o.IgnoreSigint {
-			return
-		}
-		p.stop(exitOK)
-	case syscall.SIGTERM:
-		p.stop(exitOK)
+	case syscall.SIGINT: // to be ignored
 	case syscall.SIGHUP:
 		p.requestReload()
 	case syscall.SIGUSR1:

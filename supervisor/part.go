@@ -78,7 +78,7 @@ func newPart(what string, env *environment) (part, error) {
 
 // runChild is a child from its start to its end; alone says that it was started on one processor.
 func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
-	sigs := catchSignals()
+	sigs := catchSignals(o)
 	syscall.CloseOnExec(fdConfig)
 	l, err := inheritedLink(fdLink)
 	if err != nil {
@@ -124,7 +124,7 @@ func runChild(o *Options, what string, alone bool, stderr io.Writer) int {
 type childProcess struct {
 	link *link
 	log  *slog.Logger
-	sigs <-chan os.Signal
+	sigs signals
 	what string
 
 	ready    *change // prepared, neither committed nor aborted
@@ -284,14 +284,12 @@ func (c *childProcess) run(env *environment) int {
 				c.log.Error(err.Error())
 			}
 			return exitOK
-		case s := <-c.sigs:
+		case <-c.sigs.stop:
+			c.drop()
+			stop()
+		case s := <-c.sigs.others:
 			switch s {
-			case syscall.SIGTERM, syscall.SIGINT:
-				if s == syscall.SIGINT && env.o.IgnoreSigint {
-					continue
-				}
-				c.drop()
-				stop()
+			case syscall.SIGINT: // to be ignored
 			case syscall.SIGHUP:
 				c.tell(message{Kind: kindWantLoad})
 			default:

@@ -172,7 +172,7 @@ func (l *listening) ask(t *testing.T, from *lab.Host) {
 		t.Fatal(err)
 	}
 	defer traffic.Stop()
-	for end := time.Now().Add(10 * time.Second); before() == had; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); before() == had; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no request is seen:\n%s", &l.out)
 		}
@@ -215,7 +215,7 @@ func TestALiveCaptureEndsWithItsInterface(t *testing.T) {
 			if status != 0 || !strings.Contains(l.errs.String(), "eth0 is gone") || !strings.Contains(l.errs.String(), " frames") {
 				t.Errorf("status %d, %s\n%s", status, &l.errs, &l.out)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("it goes on without its interface (down before: %v)", down)
 		}
 	}
@@ -237,9 +237,9 @@ func TestALiveCaptureKnowsTagsAndTunnels(t *testing.T) {
 	}); err != nil {
 		t.Skip("no tun interface here: ", err)
 	}
-	l := listen(t, a, "-i", "tun0", "-i", "eth0", "--all", "-d", "10s", "--json", "-")
+	l := listen(t, a, "-i", "tun0", "-i", "eth0", "--all", "-d", "40s", "--json", "-")
 	const tag, tunnel = `{"name":"vlan.id","value":"7"},{"name":"arp.opcode"`, `{"name":"ip.src","value":"10.1.0.1"}`
-	for end := time.Now().Add(9 * time.Second); !l.said(tag) || !l.said(tunnel); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !l.said(tag) || !l.said(tunnel); time.Sleep(50 * time.Millisecond) {
 		if err := b.Do(func() error { return tagged("eth0") }); err != nil {
 			t.Fatal(err)
 		}

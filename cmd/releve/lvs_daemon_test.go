@@ -86,7 +86,7 @@ func TestHealthIsShownOfARunningDaemonOnNftablesAndIPVS(t *testing.T) {
 		c := exec.Command(exe, append([]string{"lvs"}, args...)...)
 		c.Args[0], c.Stdout, c.Stderr = "releve", &out, &out
 		check(t, h.Do(c.Start))
-		hung := time.AfterFunc(20*time.Second, func() { _ = c.Process.Kill() })
+		hung := time.AfterFunc(60*time.Second, func() { _ = c.Process.Kill() })
 		defer hung.Stop()
 		if err := c.Wait(); err != nil {
 			t.Fatalf("releve lvs %q: %v\n%s", args, err, out.String())
@@ -130,7 +130,12 @@ func TestHealthIsShownOfARunningDaemonOnNftablesAndIPVS(t *testing.T) {
 		}
 		Health *jsonHealth
 	}
-	check(t, json.Unmarshal([]byte(show("--json")), &j))
+	until(t, "the live server has been checked, too", func() bool {
+		j.Services = nil
+		check(t, json.Unmarshal([]byte(show("--json")), &j))
+		return len(j.Services) > 0 && len(j.Services[0].Dests) == 1 && j.Services[0].Dests[0].Health != nil &&
+			len(j.Services[0].Dests[0].Health.Checkers) > 0 && j.Services[0].Dests[0].Health.Checkers[0].Tried
+	})
 	plane := map[bool]string{true: "ipvs", false: "nftables"}[inIPVS]
 	if j.Plane != plane || len(j.Services) != 3 || j.Health == nil || len(j.Health.Missing)+len(j.Health.Limits) == 0 {
 		t.Fatalf("JSON %+v", j)

@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // pageServer answers every request with a page and closes.
@@ -35,14 +38,27 @@ func pageServer(t *testing.T, page string) string {
 	return port
 }
 
-func TestProbeSaysWhatEachCheckSaw(t *testing.T) {
-	port := pageServer(t, "hello\n")
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+// deadPort is a port of 127.0.0.1 that refuses connections and that nobody else can take until the test ends.
+func deadPort(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, dead, _ := net.SplitHostPort(closed.Addr().String())
-	closed.Close()
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(name.(*unix.SockaddrInet4).Port)
+}
+
+func TestProbeSaysWhatEachCheckSaw(t *testing.T) {
+	port := pageServer(t, "hello\n")
+	dead := deadPort(t)
 	file := filepath.Join(t.TempDir(), "keepalived.conf")
 	conf := fmt.Sprintf(`global_defs {
     script_user root
