@@ -144,7 +144,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case h := <-e.rx:
 			e.receive(h)
 		case <-timer.C:
-			e.tick()
+			e.due()
 		}
 		e.arm(timer)
 	}
@@ -206,6 +206,21 @@ func (e *Engine) arm(t *time.Timer) {
 		return
 	}
 	t.Reset(max(0, time.Until(first)))
+}
+
+// due does what the timer went off for, after what has arrived: a packet that is here counts, even if the session it belongs to has run out of
+// time meanwhile.
+func (e *Engine) due() {
+	for range cap(e.rx) {
+		select {
+		case h := <-e.rx:
+			e.receive(h)
+			continue
+		default:
+		}
+		break
+	}
+	e.tick()
 }
 
 func (e *Engine) tick() {

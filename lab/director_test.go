@@ -161,13 +161,13 @@ func (s *site) table() string {
 
 func (s *site) eventually(what string, ok func() bool) {
 	s.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			lines := []string{}
 			if s.proc != nil {
 				lines = s.proc.Lines()
 			}
-			s.Fatalf("in 20 s not: %s\ntable: %s\n%s", what, s.table(), strings.Join(lines[max(0, len(lines)-40):], "\n"))
+			s.Fatalf("in 60 s not: %s\ntable: %s\n%s", what, s.table(), strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	}
 }
@@ -223,9 +223,7 @@ func TestAClientDoesNotNotice(t *testing.T) {
 			}
 			return n != 0 && n != old && masters >= 2
 		})
-		if !s.director.Has(vip) {
-			t.Error("the address is gone")
-		}
+		s.eventually("the address is there", func() bool { return s.director.Has(vip) })
 		s.unnoticed(from, "VRRP process killed")
 	})
 	t.Run("that a server is added by a reload", func(t *testing.T) {
@@ -243,9 +241,7 @@ func TestAClientDoesNotNotice(t *testing.T) {
 		check(t, s.proc.Signal(syscall.SIGHUP))
 		s.eventually("20 answers", func() bool { return s.traffic.Since(from).Asked >= 20 })
 		s.unnoticed(from, "reload refused")
-		if !s.director.Has(vip) {
-			t.Error("the address is gone")
-		}
+		s.eventually("the address is there", func() bool { return s.director.Has(vip) })
 		s.write(config(1, 2, 3))
 		check(t, s.proc.Signal(syscall.SIGHUP))
 	})

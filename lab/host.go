@@ -100,7 +100,7 @@ func (h *Host) AddAddr(iface, addr string) error {
 	if err := h.addr(iface, addr, netlink.AddrAdd); err != nil {
 		return err
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		ready := false
 		err := h.addr(iface, addr, func(l netlink.Link, a *netlink.Addr) error {
 			list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
@@ -272,7 +272,7 @@ func (h *Host) pids() []int {
 // Kill ends all processes of the host with SIGKILL as a crash of the machine's software would: they are stopped first, so that
 // none of them sees another one die and says good-bye.
 func (h *Host) Kill() error {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		pids := h.pids()
 		if len(pids) == 0 {

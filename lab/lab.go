@@ -12,6 +12,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// patience is how long the kernel may take for what usually takes it milliseconds: the machine may be busy, or stand still for seconds.
+const patience = 30 * time.Second
+
 // Lab is a network: hosts, and bridges between them.
 type Lab struct {
 	wires *space // the namespace of the bridges
@@ -169,7 +172,7 @@ func (h *Host) carried(iface, far string) error {
 			return err
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := errors.Join(h.lab.wires.do(up(far)), h.Do(up(iface)))
 		if err == nil || time.Now().After(end) {
 			return err

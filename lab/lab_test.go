@@ -47,9 +47,9 @@ func pair(t *testing.T) (l *Lab, a, b *Host) {
 // eventually waits for a state, not for a time.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("in 10 s not: %s", what)
+			t.Fatalf("in 30 s not: %s", what)
 		}
 	}
 }
@@ -70,9 +70,13 @@ func asks(h *Host, addr string) (string, error) {
 func TestHostsReachEachOtherUntilACableIsCut(t *testing.T) {
 	_, a, b := pair(t)
 	for _, addr := range []string{"10.9.0.1:80", "[fd09::1]:80"} {
-		if body, err := asks(b, addr); err != nil || body != "here is a" {
-			t.Errorf("%s: %q %v", addr, body, err)
-		}
+		eventually(t, addr+" answers", func() bool {
+			body, err := asks(b, addr)
+			if err == nil && body != "here is a" {
+				t.Fatalf("%s: %q", addr, body)
+			}
+			return err == nil
+		})
 	}
 	for what, fault := range map[string]func(string) error{"cut": a.Cut, "partition": a.Partition} {
 		must(t, fault("eth0"))
@@ -181,20 +185,26 @@ func TestApartIsNeverTheFirstThread(t *testing.T) {
 func TestTrafficMeasuresTheTimeWithoutService(t *testing.T) {
 	_, a, b := pair(t)
 	w := a.webs[0]
-	from := time.Now()
-	tr, err := b.Traffic("10.9.0.1:80", 20*time.Millisecond, 200*time.Millisecond)
+	tr, err := b.Traffic("10.9.0.1:80", 50*time.Millisecond, 5*time.Second) // it is refused or reset: nobody waits for so long
 	must(t, err)
 	defer tr.Stop()
-	answered := func() int { r := tr.Since(from); return r.By["here is a"] }
-	eventually(t, "5 answers", func() bool { return answered() >= 5 })
-	w.Stop()
-	eventually(t, "5 failures", func() bool { return tr.Since(from).Failed >= 5 })
-	must(t, w.Start())
-	n := answered()
-	eventually(t, "answers again", func() bool { return answered() >= n+5 })
-	r := tr.Since(from)
-	if len(r.Gaps) != 1 || r.Gaps[0].Requests != r.Failed || r.Errors["connection refused"]+r.Errors["connection reset by peer"] == 0 || r.Lost() < 80*time.Millisecond {
-		t.Errorf("report %+v", r)
+	for try := 1; ; try++ {
+		from := time.Now()
+		answered := func() int { r := tr.Since(from); return r.By["here is a"] }
+		eventually(t, "5 answers", func() bool { return answered() >= 5 })
+		w.Stop()
+		eventually(t, "5 failures", func() bool { return tr.Since(from).Failed >= 5 })
+		must(t, w.Start())
+		n := answered()
+		eventually(t, "answers again", func() bool { return answered() >= n+5 })
+		r := tr.Since(from)
+		if len(r.Gaps) == 2 && r.Gaps[0].Requests == r.Errors["connection reset by peer"] && try < 10 {
+			continue // on a busy machine a request that was reset may be older than the last one that was answered
+		}
+		if len(r.Gaps) != 1 || r.Gaps[0].Requests != r.Failed || r.Errors["connection refused"]+r.Errors["connection reset by peer"] == 0 || r.Lost() < 80*time.Millisecond {
+			t.Errorf("report %+v", r)
+		}
+		return
 	}
 }
 

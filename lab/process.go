@@ -11,8 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // markVar marks processes of a lab in their environment: the process that made the lab, when that was started, and its pid namespace.
@@ -120,7 +118,7 @@ func (p *Process) Stop(grace time.Duration) {
 	select {
 	case <-p.done:
 	case <-t.C:
-		_ = unix.Kill(p.Pid(), unix.SIGKILL)
+		_ = p.cmd.Process.Kill() // which knows whether the number is somebody else's by now
 	}
 }
 
@@ -184,25 +182,33 @@ func Sweep() int {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		env, err := os.ReadFile("/proc/" + d.Name() + "/environ")
-		if err != nil {
-			continue
-		}
-		for _, v := range strings.Split(string(env), "\x00") {
-			owner, ok := strings.CutPrefix(v, markVar+"=")
-			if !ok {
-				continue
-			}
-			if !strings.HasSuffix(owner, "-"+numbering()) {
-				continue // a lab of another pid namespace: nobody here knows whether its owner lives
-			}
-			id, _, _ := strings.Cut(owner, "-")
-			if opid, err := strconv.Atoi(id); err == nil && mark(opid) != owner {
-				if unix.Kill(pid, unix.SIGKILL) == nil {
-					n++
-				}
-			}
+		if sweep(pid) {
+			n++
 		}
 	}
 	return n
+}
+
+// sweep ends one process if a lab of a dead process left it behind.
+func sweep(pid int) bool {
+	p, err := os.FindProcess(pid) // a handle: the process that is looked at is the one that is ended
+	if err != nil {
+		return false
+	}
+	defer func() { _ = p.Release() }()
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false
+	}
+	for v := range strings.SplitSeq(string(env), "\x00") {
+		owner, ok := strings.CutPrefix(v, markVar+"=")
+		if !ok || !strings.HasSuffix(owner, "-"+numbering()) {
+			continue // of another pid namespace nobody here knows whether the owner lives
+		}
+		id, _, _ := strings.Cut(owner, "-")
+		if opid, err := strconv.Atoi(id); err == nil && mark(opid) != owner {
+			return p.Kill() == nil
+		}
+	}
+	return false
 }

@@ -138,11 +138,13 @@ func (d *demo) expect(what string, limit time.Duration, ok func() bool) error {
 func (d *demo) expectSince(from time.Time, what string, limit time.Duration, ok func() bool, note func() string) error {
 	limit = d.within(limit)
 	c := check{what: what, limit: limit}
-	give := from.Add(limit + max(limit, 5*time.Second))
+	watch := lab.NewStopwatch(from)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if c.took, c.seen = time.Since(from), ok(); c.seen || time.Now().After(give) {
+		ran := watch.Ran() // before the look: there is always one after the time is over
+		c.seen = ok()
+		if c.took = watch.Ran(); c.seen || ran > limit+max(limit, 5*time.Second) {
 			break
 		}
 		if c.note = d.ended(); c.note != "" {

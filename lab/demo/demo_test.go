@@ -103,7 +103,7 @@ func TestAnInterruptedDemoCleansUp(t *testing.T) {
 	o.Binary = releve(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "virtual server") && time.Now().Before(end); {
+		for end := time.Now().Add(60 * time.Second); !strings.Contains(out.String(), "virtual server") && time.Now().Before(end); {
 			time.Sleep(20 * time.Millisecond)
 		}
 		cancel()

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"releve/capture"
+	"releve/lab"
 )
 
 // ErrInvariant is the error of a chaos run in which something was true that must never be.
@@ -247,15 +248,15 @@ func (c *chaos) wrong() string {
 
 // watch looks for a time whether something is wrong for longer than it takes to sort out who is master.
 func (c *chaos) watch(ctx context.Context, d time.Duration) error {
-	var since time.Time
+	var since *lab.Stopwatch
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		if what := c.wrong(); what == "" {
-			since = time.Time{}
-		} else if since.IsZero() {
-			since = time.Now()
-		} else if time.Since(since) > time.Duration(1500*c.o.Patience)*time.Millisecond {
+			since = nil
+		} else if since == nil {
+			since = lab.NewStopwatch(time.Now())
+		} else if ran := since.Ran(); ran > time.Duration(1500*c.o.Patience)*time.Millisecond {
 			c.violation = time.Now()
-			return fmt.Errorf("%w: for %.1f s %s", ErrInvariant, time.Since(since).Seconds(), what)
+			return fmt.Errorf("%w: for %.1f s %s", ErrInvariant, ran.Seconds(), what)
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
@@ -268,9 +269,10 @@ func (c *chaos) watch(ctx context.Context, d time.Duration) error {
 // a client, that it is answered.
 func (c *chaos) settled(ctx context.Context, within time.Duration) error {
 	began := time.Now()
+	watch := lab.NewStopwatch(began)
 	limit := time.Duration(float64(within) * c.o.Patience)
 	for {
-		held := ""
+		held, ran := "", watch.Ran()
 		ok := c.wrong() == ""
 		for _, vip := range c.vips {
 			h := c.reachable(vip)
@@ -285,7 +287,7 @@ func (c *chaos) settled(ctx context.Context, within time.Duration) error {
 		if ok && served {
 			return nil
 		}
-		if time.Since(began) > limit {
+		if ran > limit {
 			c.violation = time.Now()
 			return fmt.Errorf("%w: %.0f s after the healing: %sserved %v", ErrInvariant, limit.Seconds(), held, served)
 		}
@@ -302,8 +304,8 @@ func (c *chaos) calm(ctx context.Context) error {
 			return err
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); ; {
-		dirty := ""
+	for watch := lab.NewStopwatch(time.Now()); ; {
+		dirty, ran := "", watch.Ran()
 		for _, m := range c.directors {
 			if ok, seen, _ := c.clean(m); !ok {
 				dirty = m.Name + ": " + seen
@@ -312,7 +314,7 @@ func (c *chaos) calm(ctx context.Context) error {
 		if dirty == "" {
 			return nil
 		}
-		if time.Now().After(end) {
+		if ran > time.Duration(5*c.o.Patience*float64(time.Second)) {
 			c.violation = time.Now()
 			return fmt.Errorf("%w: %s", ErrInvariant, dirty)
 		}

@@ -13,14 +13,17 @@ import (
 
 	"releve/ipvs"
 	"releve/ipvs/kernel"
+	"releve/lab"
 )
 
 // await looks again and again until a check holds, and goes on holding if it must.
 func (s *Stage) await(ctx context.Context, a Action) (ok bool, seen string) {
-	end := time.Now().Add(time.Duration(float64(a.Within) * s.o.Patience))
+	within := time.Duration(float64(a.Within) * s.o.Patience)
 	began := time.Now()
+	watch := lab.NewStopwatch(began)
 	var held time.Time
 	for {
+		ran := watch.Ran() // before the look: there is always one after the time is over
 		good, what, final := s.check(a)
 		now := time.Now()
 		switch {
@@ -36,7 +39,7 @@ func (s *Stage) await(ctx context.Context, a Action) (ok bool, seen string) {
 			}
 			return true, what
 		}
-		if final && !good || now.After(end) && (held.IsZero() || now.After(end.Add(a.Hold))) {
+		if final && !good || ran > within && (held.IsZero() || ran > within+a.Hold) {
 			return false, what
 		}
 		if sleep(ctx, 20*time.Millisecond) != nil {
