@@ -2,6 +2,7 @@ package confparse
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 func lintOf(t *testing.T, text string, mode os.FileMode) (*Config, []string) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "keepalived.conf")
-	if err := os.WriteFile(name, []byte(text), mode); err != nil {
+	if err := errors.Join(os.WriteFile(name, []byte(text), mode), os.Chmod(name, mode)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	src, diags := Load(name, LoadOptions{})

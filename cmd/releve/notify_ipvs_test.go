@@ -216,15 +216,15 @@ func tale(t *testing.T, more, path string, argv ...string) (fifo, mails, scripts
 	}
 	check(t, h.AddAddr("lo", "10.2.0.2/32"))
 	await(three+" UP", 2)
-	time.Sleep(time.Second) // for its mail
+	quiet(time.Second, func() int { a.mu.Lock(); defer a.mu.Unlock(); return len(a.mails) }) // its mail is the last
 	check(t, p.Signal(syscall.SIGTERM))
 	select {
 	case <-p.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(40 * time.Second):
 		t.Fatalf("%s does not end", argv[0])
 	}
 	await(second+" DOWN", 1) // omega
-	time.Sleep(300 * time.Millisecond)
+	quiet(500*time.Millisecond, func() int { b, _ := os.ReadFile(a.log); return len(b) })
 	b, _ := os.ReadFile(a.log)
 	said := strings.Split(strings.TrimSpace(string(b)), "\n")
 	slices.Sort(said)
@@ -234,6 +234,16 @@ func tale(t *testing.T, more, path string, argv ...string) (fifo, mails, scripts
 	// The reference ends before it has sent the mails about its stop; ours are sent.
 	a.mails = slices.DeleteFunc(a.mails, func(m string) bool { return strings.HasSuffix(m, "=> Shutting down <=") })
 	return a.fifo, strings.Join(a.mails, "\n"), strings.Join(said, "\n")
+}
+
+// quiet waits, for half a minute at the most, until a number has been the same for so long.
+func quiet(long time.Duration, number func() int) {
+	was, since := number(), time.Now()
+	for end := since.Add(30 * time.Second); time.Since(since) < long && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if n := number(); n != was {
+			was, since = n, time.Now()
+		}
+	}
 }
 
 func TestIPVSFifoMailsAndScriptsAreTheReferences(t *testing.T) {
