@@ -51,14 +51,14 @@ type fifo struct {
 // written when the reader is away, as with the reference.
 func openFifo(c Fifo, log *slog.Logger) (*fifo, error) {
 	f := &fifo{cfg: c, log: log, stop: func() {}}
-	err := unix.Mkfifo(c.Path, 0o600)
-	switch {
-	case err == nil:
-		f.made = true
-	case !errors.Is(err, unix.EEXIST):
-		return nil, fmt.Errorf("Unable to create notify fifo %s: %w", c.Path, err)
+	fd, err := -1, error(unix.ENOENT)
+	for try := 0; errors.Is(err, unix.ENOENT) && try < 10; try++ { // who made it, the other part perhaps, may remove it in between
+		err = unix.Mkfifo(c.Path, 0o600)
+		if f.made = err == nil; !f.made && !errors.Is(err, unix.EEXIST) {
+			return nil, fmt.Errorf("Unable to create notify fifo %s: %w", c.Path, err)
+		}
+		fd, err = unix.Open(c.Path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	}
-	fd, err := unix.Open(c.Path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("Unable to open notify fifo %s: %w", c.Path, err)
 	}

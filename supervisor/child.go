@@ -220,6 +220,7 @@ func (p *parent) childExited(ev childExit) {
 		return
 	}
 	c.proc, c.ready, c.vitals = nil, false, vitals{}
+	defer p.pollsMissed(c) // with what is known of its end
 	if p.stopping && c.part == partVRRP {
 		p.endKept()
 	}

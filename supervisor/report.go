@@ -136,6 +136,15 @@ func (p *parent) ponged(c *child, seq int) {
 	}
 }
 
+// pollsMissed is for a part that has ended: there will be no sign of life, and its successor has not been asked for one.
+func (p *parent) pollsMissed(c *child) {
+	for seq, q := range p.polls {
+		if _, asked := q.pending[c]; asked {
+			p.ponged(c, seq)
+		}
+	}
+}
+
 func (p *parent) endPoll(seq int) {
 	if q := p.polls[seq]; q != nil {
 		delete(p.polls, seq)
