@@ -96,6 +96,8 @@ type actuator struct {
 
 	paced    map[int]*pacer // by lane, of this goroutine
 	rest     []job          // rounds of announcements that gave way to more urgent work
+	queued   int            // announcements that have not left
+	sending  chan error     // announcements that leave while other addresses are set; nil: none
 	untold   []job          // whose log lines and events gave way to more urgent work
 	settings settings
 	// untoldSince is when the first of untold was done.
@@ -323,6 +325,7 @@ func (a *actuator) run() {
 			a.repeat()
 			continue
 		}
+		a.sent()
 		wait, pending := a.pace()
 		if ended && !pending {
 			return
@@ -372,6 +375,7 @@ func segment(jobs []job) int {
 
 func (a *actuator) segment(jobs []job) {
 	if jobs[0].do != nil {
+		a.sent()
 		a.tell(false)
 		jobs[0].do(a)
 		return
@@ -383,6 +387,9 @@ func (a *actuator) segment(jobs []job) {
 	all := make([]vip.Change, 0, n)
 	for i := range jobs {
 		all = append(all, jobs[i].changes...)
+	}
+	if slices.ContainsFunc(all, func(c vip.Change) bool { return !c.Add }) {
+		a.sent() // nothing is announced that is gone
 	}
 	var errs []error
 	if len(all) > 0 {
@@ -432,7 +439,7 @@ func (a *actuator) segment(jobs []job) {
 		}
 	}
 	if rounds > 0 {
-		a.flush()
+		a.flushBeside()
 	}
 	a.queueToTell(jobs, detailed)
 }

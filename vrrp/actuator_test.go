@@ -103,3 +103,98 @@ func TestAnActuatorThatIsHeldBeginsWithWhatItMay(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// besideKernel takes 3 ms for addresses and 5 ms for announcements.
+type besideKernel struct {
+	fakeKernel
+	mu     sync.Mutex
+	queued int
+	begin  time.Time
+	got    []string
+}
+
+func (k *besideKernel) note(what string, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.got = append(k.got, fmt.Sprintf("%d ms: %s %d", time.Since(k.begin).Milliseconds(), what, n))
+}
+
+func (k *besideKernel) Apply(list []vip.Change) []error {
+	what := "set"
+	if !list[0].Add {
+		what = "remove"
+	}
+	k.note(what, len(list))
+	time.Sleep(3 * time.Millisecond)
+	return make([]error, len(list))
+}
+
+func (k *besideKernel) Send([]byte, int) error { k.queued++; return nil }
+
+func (k *besideKernel) Flush() error {
+	n := k.queued
+	k.queued = 0
+	time.Sleep(5 * time.Millisecond)
+	k.note("announced", n)
+	return nil
+}
+
+// TestManyAreAnnouncedWhileOthersGetTheirAddresses gives an actuator two lots of instances that become master, the second while the first
+// gets its addresses, and takes the second lot's away again.
+func TestManyAreAnnouncedWhileOthersGetTheirAddresses(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		first  int // instances of the first lot; the second has 50
+		remove bool
+		want   []string
+	}{
+		{"many", 40, false, []string{"0 ms: set 40", "3 ms: set 50", "8 ms: announced 40", "13 ms: announced 50", "13 ms: event 50"}},
+		{"a few wait for that", 10, false, []string{"0 ms: set 10", "8 ms: announced 10", "8 ms: set 50", "16 ms: announced 50", "16 ms: event 50"}},
+		{"nothing is announced after it was removed", 40, true, []string{"0 ms: set 40", "8 ms: announced 40", "8 ms: remove 40", "11 ms: event 50"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := &besideKernel{begin: time.Now()}
+				a := newActuator(k, Options{Notify: func(ev Event) { k.note("event", 50) }})
+				a.log = slog.New(slog.DiscardHandler)
+				var wg sync.WaitGroup
+				wg.Go(a.run)
+				plans := func(from, n int) (list []*plan) {
+					for i := range n {
+						addr := netip.AddrFrom4([4]byte{10, 0, byte(from), byte(i)})
+						list = append(list, &plan{name: "VI", term: new(atomic.Uint64), add: []vip.Change{{Add: true, Addr: &vip.Address{Prefix: netip.PrefixFrom(addr, 32)}}},
+							frames: []announcement{{frame: []byte{0}, addr: addr, outlet: &outlet{}}}})
+					}
+					return list
+				}
+				lot := func(list []*plan) {
+					a.hold()
+					for _, p := range list {
+						a.take(p)
+						a.put(job{plan: p, rounds: 1})
+					}
+					a.letGo()
+				}
+				first := plans(0, c.first)
+				lot(first)
+				time.Sleep(time.Millisecond)
+				if c.remove {
+					a.hold()
+					for _, p := range first {
+						a.drop(p, false)
+					}
+				} else {
+					a.hold()
+					lot(plans(1, 50))
+				}
+				a.notify(Event{})
+				a.letGo()
+				a.end()
+				wg.Wait()
+				if !slices.Equal(k.got, c.want) {
+					t.Errorf("got  %q\nwant %q", k.got, c.want)
+				}
+			})
+		})
+	}
+}

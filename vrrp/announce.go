@@ -85,13 +85,45 @@ func (a *actuator) emit(an announcement) {
 	if a.log.Enabled(context.Background(), slog.LevelDebug) {
 		a.log.Debug("Sending " + single(an.addr) + " on " + an.iface + " for " + an.addr.String())
 	}
+	a.sent()
+	a.queued++
 	if err := a.kernel.Send(an.frame, an.ifindex); err != nil {
 		a.log.Error(fmt.Sprintf("announcement of %s on %s failed", an.addr, an.iface), "err", err)
 	}
 }
 
 func (a *actuator) flush() {
+	a.sent()
+	a.queued = 0
 	if err := a.kernel.Flush(); err != nil {
+		a.log.Error("announcements failed", "err", err)
+	}
+}
+
+// manyQueued is how many announcements are worth another thread.
+const manyQueued = 32
+
+// flushBeside is flush, but where there are many announcements and more work waits it does not wait until they have left: a thousand instances
+// that become master together are announced on one processor while their addresses are set on the other.
+func (a *actuator) flushBeside() {
+	if a.queued < manyQueued || !a.busy() {
+		a.flush()
+		return
+	}
+	a.queued = 0
+	a.sending = make(chan error, 1)
+	done := a.sending
+	go func() { done <- a.kernel.Flush() }()
+}
+
+// sent waits until they have left.
+func (a *actuator) sent() {
+	if a.sending == nil {
+		return
+	}
+	err := <-a.sending
+	a.sending = nil
+	if err != nil {
 		a.log.Error("announcements failed", "err", err)
 	}
 }

@@ -44,6 +44,7 @@ func (a *actuator) tell(patient bool) {
 			a.untold = a.untold[:n]
 			return
 		}
+		a.sent() // the addresses are announced before others hear of them
 		j := &a.untold[i]
 		if j.text != "" {
 			a.log.LogAttrs(context.Background(), j.level, j.text, j.attrs...)
