@@ -93,15 +93,35 @@ func glance(t *testing.T) string {
 	return fmt.Sprint(table, timeouts, daemons)
 }
 
-// steady waits until something has changed since the glance before and nothing did for a while.
-func steady(t *testing.T, before string) []string {
+// busy reports whether a process or a child of it runs, would like to, or waits for the kernel.
+func busy(t *testing.T, pid int) bool {
+	t.Helper()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append(strings.Fields(string(children)), fmt.Sprint(pid)) {
+		b, err := os.ReadFile("/proc/" + p + "/stat")
+		if err != nil {
+			return true // a child that has just ended
+		}
+		_, state, _ := strings.Cut(string(b), ") ")
+		if !strings.HasPrefix(state, "S") {
+			return true
+		}
+	}
+	return false
+}
+
+// steady waits until something has changed since the glance before and nothing did for a while, in which the process at work rested.
+func steady(t *testing.T, pid int, before string) []string {
 	t.Helper()
 	last, same := before, 0
-	for range 150 {
+	for range 600 {
 		time.Sleep(200 * time.Millisecond)
 		now := glance(t)
 		switch {
-		case now == before, now != last:
+		case now == before, now != last, busy(t, pid):
 			same = 0
 		default:
 			same++
@@ -126,12 +146,12 @@ func (s *stage) reference(first, second string) (seen [3][]string, log string) {
 	if err := ref.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	seen[0] = steady(s.t, before)
+	seen[0] = steady(s.t, ref.Process.Pid, before)
 	if second != "" {
 		before = glance(s.t)
 		s.write(second)
 		_ = ref.Process.Signal(syscall.SIGHUP)
-		seen[1] = steady(s.t, before)
+		seen[1] = steady(s.t, ref.Process.Pid, before)
 	}
 	_ = ref.Process.Signal(syscall.SIGTERM)
 	_ = ref.Wait()

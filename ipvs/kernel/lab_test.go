@@ -124,7 +124,8 @@ func serveUDP(pc net.PacketConn, name string) {
 	}
 }
 
-const patience = 5 * time.Second
+// patience is for answers that must come; an emulated machine that is held up takes its time.
+const patience = time.Minute
 
 // connection is one of the client's.
 type connection struct {

@@ -195,7 +195,7 @@ func TestIPVSCountersAreRead(t *testing.T) {
 	l.serve(82)
 	become(t, p, table(service(ipvs.TCP, vip+":82", "rr", dest(l.at(1, 82), 1), dest(l.at(2, 82), 1))))
 	l.spread(vip+":82", 10)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		s := read(t, p).Services[0]
 		if s.Stats.Conns == 10 && s.Dests[0].Stats.Conns == 5 && s.Dests[1].Stats.Conns == 5 && s.Stats.InBytes > 1000 && s.Stats.OutBytes > 1000 &&
@@ -250,7 +250,7 @@ ip netns exec rlv-k-second sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 
 		s := read(t, second).Services[0].Dests[0]
 		return s.Active + s.Inactive
 	}
-	for deadline := time.Now().Add(10 * time.Second); synced() == 0; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); synced() == 0; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the second director has not heard of the connection")
 		}

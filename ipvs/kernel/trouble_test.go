@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"releve/ipvs"
 	"releve/ipvs/kernel"
@@ -25,21 +26,31 @@ func TestIPVSModuleThatWasUnloadedIsLoadedAgain(t *testing.T) {
 		if err := p.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		b, err := os.ReadFile("/proc/modules")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, l := range strings.Split(string(b), "\n") {
-			if name, _, _ := strings.Cut(l, " "); strings.HasPrefix(name, "ip_vs_") {
-				names = append(names, name)
+		// The kernel takes down the namespaces of the tests before in its own time: what these use cannot be unloaded yet.
+		why := ""
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			b, err := os.ReadFile("/proc/modules")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, l := range strings.Split(string(b), "\n") {
+				if name, _, _ := strings.Cut(l, " "); strings.HasPrefix(name, "ip_vs_") {
+					names = append(names, name)
+				}
+			}
+			why = ""
+			for _, name := range append(names, "ip_vs") {
+				if out, err := exec.Command("/run/releve-vm/busybox", "rmmod", name).CombinedOutput(); err != nil {
+					why = fmt.Sprintf("rmmod %s: %v: %s", name, err, out)
+					break
+				}
+			}
+			if why == "" {
+				return
 			}
 		}
-		for _, name := range append(names, "ip_vs") {
-			if out, err := exec.Command("/run/releve-vm/busybox", "rmmod", name).CombinedOutput(); err != nil {
-				t.Fatalf("rmmod %s: %v: %s", name, err, out)
-			}
-		}
+		t.Fatal(why)
 	}
 	unload()
 	if got := read(t, p); len(got.Services) != 0 {

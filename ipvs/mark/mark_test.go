@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"releve/internal/testneed"
 	"releve/ipvs"
@@ -100,7 +101,14 @@ nft 'add table ip probe; add chain ip probe in { type filter hook input priority
 	if _, err := c.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	if got := listing(t); !strings.Contains(got, "counter packets 1 ") {
+	got := ""
+	for range 3000 { // a busy kernel delivers it later
+		if got = listing(t); strings.Contains(got, "counter packets 1 ") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !strings.Contains(got, "counter packets 1 ") {
 		t.Errorf("the datagram carries no mark: %s", got)
 	}
 	if out, err := exec.Command("nft", "delete", "table", "ip", "probe").CombinedOutput(); err != nil {

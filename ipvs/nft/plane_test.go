@@ -112,7 +112,7 @@ func TestAnEstablishedConnectionKeepsItsServerWhateverHappensToTheTable(t *testi
 	in := bufio.NewScanner(c)
 	says := func(when string) {
 		t.Helper()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(c, "%s\n", when)
 		if !in.Scan() || in.Text() != "2 "+when {
 			t.Fatalf("%s: %q %v", when, in.Text(), in.Err())
@@ -180,7 +180,7 @@ func TestUDPFlowsStayAndMoveWhenTheirServerIsRemoved(t *testing.T) {
 		_, err := pc.WriteTo([]byte(q), vip)
 		must(t, err)
 		b := make([]byte, 1500)
-		_ = pc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = pc.SetReadDeadline(time.Now().Add(patience))
 		for {
 			n, from, err := pc.ReadFrom(b)
 			if err != nil {
@@ -329,8 +329,14 @@ func TestASuccessorAdoptsTheTableWithItsCounters(t *testing.T) {
 	}
 	r.want(want...)
 	r.gets("10.0.1.10:80", 1)
-	tab := r.read()
-	s, d := tab.Services[0].Stats, tab.Services[0].Dests[0].Stats
+	counted := func() (s, d ipvs.Stats) {
+		tab := r.read()
+		return tab.Services[0].Stats, tab.Services[0].Dests[0].Stats
+	}
+	s, d := counted()
+	for end := time.Now().Add(patience); s != d && time.Now().Before(end); s, d = counted() { // the last words of a connection are on their way yet
+		time.Sleep(10 * time.Millisecond)
+	}
 	if s.Conns != 4 || s != d {
 		t.Errorf("service counted %+v, its only server %+v, want 4 connections", s, d)
 	}

@@ -125,16 +125,19 @@ func rs(addr string, weight int) ipvs.Dest {
 	return ipvs.Dest{DestKey: ipvs.DestKey{Addr: ap.Addr(), Port: ap.Port()}, Weight: weight}
 }
 
+// patience is for answers that must come.
+const patience = 30 * time.Second
+
 // get asks once and gives the body, or the error.
 func (r *rig) get(from *lab.Host, addr, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	c, err := from.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(c, "GET %s HTTP/1.0\r\n\r\n", path)
 	b, err := io.ReadAll(c)
 	if err != nil {
