@@ -59,12 +59,11 @@ func (p *slow) Dests(ctx context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, error
 // emptied is a plane that somebody flushes between the list of services and the question for their destinations.
 type emptied struct {
 	slow
-	flush bool
+	flush atomic.Bool
 }
 
 func (p *emptied) between(ctx context.Context) {
-	if p.flush {
-		p.flush = false
+	if p.flush.Swap(false) {
 		_ = p.Plane.Flush(ctx)
 		p.Plane.Log()
 	}
@@ -72,7 +71,7 @@ func (p *emptied) between(ctx context.Context) {
 
 func (p *emptied) Read(ctx context.Context) (ipvs.Table, error) {
 	t, err := p.slow.Read(ctx)
-	if p.flush {
+	if p.flush.Load() {
 		for i := range t.Services {
 			t.Services[i].Dests = nil
 		}
@@ -110,10 +109,10 @@ func TestAServiceThatVanishesWhileTheTableIsReadIsMissedAndNotItsServers(t *test
 					synctest.Wait()
 				}
 				plane.Log()
-				plane.flush = true
+				plane.flush.Store(true)
 				time.Sleep(2 * defaultRepair)
 				synctest.Wait()
-				if plane.flush {
+				if plane.flush.Load() {
 					t.Error("the table was not read")
 				}
 				want := []string{"-A -t 10.2.0.1:80 -s rr", "-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 1", "-a -t 10.2.0.1:80 -r 10.1.0.2:80 -m -w 1"}
