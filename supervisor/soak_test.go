@@ -197,7 +197,7 @@ func TestBrokenVariantsCostAMasterNothing(t *testing.T) {
 		if !still && gap < down || t.Failed() {
 			break
 		}
-		if n == 5 {
+		if n == 10 {
 			t.Errorf("the longest gap between adverts is %v, also when the same is done again: a backup takes over after %v", gap, down)
 			break
 		}
