@@ -454,10 +454,10 @@ func watchPauses() {
 func stoodStill() bool { return time.Duration(longestPause.Load()) > 250*time.Millisecond }
 
 // attempts runs a scenario whose course depends on who is the first to speak after a standstill of the machine: again, with a LAN of its own, as
-// long as it says that there was one, five times at most. The scenario then asserts nothing.
+// long as it says that there was one, a dozen times at most. The scenario then asserts nothing.
 func attempts(t *testing.T, scenario func(t *testing.T) (disturbed bool)) {
 	t.Helper()
-	for i := range 5 {
+	for i := range 12 {
 		if !scenario(t) {
 			return
 		}
