@@ -194,7 +194,9 @@ func suspendedMaster(t *testing.T) (disturbed bool) {
 	time.Sleep(time.Second)
 	c.signal(2, syscall.SIGCONT)
 	stood := func() bool { return strings.Contains(c.log(1), suspended) && stoodStill() }
-	l.eventually("it lets go", 8*time.Second, func() bool { return stood() || !l.has(2, chaosAddrs[0]) && !l.has(2, chaosAddrs[1]) && !l.has(2, chaosAddrs[2]) })
+	l.eventually("it lets go", 8*time.Second, func() bool {
+		return stood() || !l.has(2, chaosAddrs[0]) && !l.has(2, chaosAddrs[1]) && !l.has(2, chaosAddrs[2])
+	})
 	time.Sleep(1500 * time.Millisecond)
 	held := l.has(1, chaosAddrs[0])
 	time.Sleep(100 * time.Millisecond) // until it is in the log why not
