@@ -19,7 +19,7 @@ func TestIPVSSyncDaemonOfAnInstanceComesBack(t *testing.T) {
 		t.Skip("unloads modules: only in the virtual machine")
 	}
 	p := newPair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	inRole := func() bool {
 		return strings.Contains(p.daemon(t, 0), "master sync daemon (mcast=eth1, syncid=7") && strings.Contains(p.daemon(t, 1), "backup sync daemon (mcast=eth1, syncid=7")
@@ -35,7 +35,7 @@ func TestIPVSSyncDaemonOfAnInstanceComesBack(t *testing.T) {
 	t.Cleanup(func() { _ = os.WriteFile(file, path, 0o644) })
 	check(t, os.WriteFile(file, []byte("/nonexistent\n"), 0o644))
 	gone := false
-	for range 50 { // what the directors write in between keeps the module in use
+	for range 300 { // what the directors write in between keeps the module in use, and so do namespaces that the kernel has not taken down yet
 		for i, role := range []ipvs.SyncRole{ipvs.SyncMaster, ipvs.SyncBackup} {
 			_ = p.planes[i].StopSync(ctx, role)
 			_ = p.planes[i].Flush(ctx)
@@ -45,6 +45,7 @@ func TestIPVSSyncDaemonOfAnInstanceComesBack(t *testing.T) {
 			break
 		}
 		t.Logf("%s", out)
+		time.Sleep(100 * time.Millisecond)
 	}
 	if !gone {
 		t.Fatal("the module stays")

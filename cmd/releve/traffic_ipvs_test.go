@@ -27,7 +27,7 @@ func serviceConf(port int, options string, servers ...string) string {
 	for _, s := range servers {
 		n, rest, _ := strings.Cut(s, " ")
 		weight, more, _ := strings.Cut(rest, " ")
-		out += fmt.Sprintf(" real_server 10.0.2.1%s 7 {\n  weight %s\n  %s\n  TCP_CHECK {\n   connect_timeout 3\n  }\n }\n", n, weight, strings.ReplaceAll(more, "; ", "\n  "))
+		out += fmt.Sprintf(" real_server 10.0.2.1%s 7 {\n  weight %s\n  %s\n  TCP_CHECK {\n   connect_timeout 20\n  }\n }\n", n, weight, strings.ReplaceAll(more, "; ", "\n  "))
 	}
 	return out + "}\n"
 }
@@ -55,7 +55,7 @@ type talk struct {
 }
 
 func (k *talk) echo(line string) error {
-	_ = k.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = k.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := fmt.Fprintln(k, line); err != nil {
 		return err
 	}
@@ -112,13 +112,13 @@ func TestIPVSTrafficGoesAsTheConfigurationSaysAndReloadsDoNotHurtIt(t *testing.T
 	}
 	dial := func(port int) *talk {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, err := client.Dial(ctx, "tcp", fmt.Sprintf("10.0.1.10:%d", port))
 		check(t, err)
 		t.Cleanup(func() { c.Close() })
 		k := &talk{Conn: c, in: bufio.NewReader(c)}
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		line, err := k.in.ReadString('\n')
 		check(t, err)
 		k.server = strings.TrimSpace(line)
