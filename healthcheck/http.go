@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -95,7 +96,7 @@ func (p *httpProber) probe(a *attempt, url int) outcome {
 	pg := &p.pages[url]
 	s, err := p.open(a, pg.sni)
 	if err != nil {
-		return fail("", err, &p.t.cfg)
+		return failSaid(err, &p.t.cfg, "Timeout connecting", openSaid(err))
 	}
 	defer s.close()
 	x := exchanges.Get().(*exchange)
@@ -103,9 +104,34 @@ func (p *httpProber) probe(a *attempt, url int) outcome {
 	x.reset()
 	x.wantHash, x.wantText = pg.digest != "", pg.regex != nil
 	if err := x.run(s, pg.request); err != nil {
-		return fail("", err, &p.t.cfg)
+		said := "Read error with"
+		if errors.Is(err, errNoData) || errors.Is(err, errNoHeader) {
+			said = noData
+		}
+		return failSaid(err, &p.t.cfg, "Timeout WEB read", said)
 	}
 	return pg.judge(&x.response)
+}
+
+// noData has a space at its end in the reference, too.
+const noData = "Read, no data received from "
+
+// failSaid is fail with what the reference says if the time was up, and else.
+func failSaid(err error, c *Connect, late, other string) outcome {
+	out := fail("", err, c)
+	if out.said = other; out.late {
+		out.said = late
+	}
+	return out
+}
+
+// openSaid is what the reference says of a connection, or a handshake on it, that failed before its time was up.
+func openSaid(err error) string {
+	var shake *stageError
+	if errors.As(err, &shake) {
+		return "SSL handshake/communication error connecting to"
+	}
+	return "Connection failed"
 }
 
 func (p *httpProber) open(a *attempt, sni string) (stream, error) {
@@ -159,16 +185,16 @@ func (x *exchange) run(s stream, request []byte) error {
 func (pg *page) judge(r *response) outcome {
 	switch {
 	case r.status == 0:
-		return outcome{reason: "no valid HTTP status line"}
+		return outcome{reason: "no valid HTTP status line", said: noData}
 	case !goodStatus(pg.Status, r.status):
-		return outcome{reason: fmt.Sprintf("HTTP status code %d, wanted %s", r.status, statusWords(pg.Status))}
+		return outcome{reason: fmt.Sprintf("HTTP status code %d, wanted %s", r.status, statusWords(pg.Status)), said: "HTTP status code error to"}
 	}
 	if pg.digest != "" {
 		d := r.digest()
 		var h [32]byte
 		hex.Encode(h[:], d[:])
 		if string(h[:]) != pg.digest {
-			return outcome{reason: fmt.Sprintf("MD5 digest %s, wanted %s (%d bytes)", h, pg.digest, r.body)}
+			return outcome{reason: fmt.Sprintf("MD5 digest %s, wanted %s (%d bytes)", h, pg.digest, r.body), said: "MD5 digest error to"}
 		}
 	}
 	if pg.regex != nil {
@@ -179,7 +205,7 @@ func (pg *page) judge(r *response) outcome {
 			err = nil
 		}
 		if err != nil {
-			return outcome{reason: err.Error()}
+			return outcome{reason: err.Error(), said: "Regex match failed"}
 		}
 	}
 	return outcome{ok: true}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"releve/script"
 )
 
 // service is how the reference writes whose checker it is: "[10.1.0.1]:tcp:80", the real server, wherever connect_ip points.
@@ -37,7 +39,7 @@ func (c *checker) log(cfg *Config, s step, out outcome, url int) {
 		}
 		l.Info(what+" success to "+service(cfg)+" url("+u.Path+")", "checker", cfg.ID)
 	}
-	all := !out.ok && cfg.LogAllFailures && (s.Retry || s.Report && !(s.First && cfg.Alpha))
+	all := !out.ok && cfg.LogAllFailures && (s.Retry && c.rule.up || s.Report && !(s.First && cfg.Alpha))
 	switch cfg.Type {
 	case TypeTCP, TypeUDP, TypePing, TypeHTTP, TypeSSL: // of these also the failure that counts
 		if all && s.Report {
@@ -62,10 +64,15 @@ func (c *checker) log(cfg *Config, s step, out outcome, url int) {
 	}
 }
 
-// retried is how many failures did not count before the one that did.
+// retried is how many failures did not count before the one that did, in the words of the reference: of web servers and scripts it counts
+// the retries also where the first failure counted at once.
 func (c *checker) retried(cfg *Config, s step) int {
-	if s.First && !c.rule.stubborn {
-		return 0
+	switch cfg.Type {
+	case TypeHTTP, TypeSSL, TypeMisc:
+	default:
+		if s.First && !c.rule.stubborn {
+			return 0
+		}
 	}
 	return c.rule.retry
 }
@@ -105,6 +112,8 @@ func downLine(cfg *Config, out outcome, retries int) string {
 			return "ICMP CHECK on service " + service(cfg) + " of " + cfg.Virtual + " failed" + after + "."
 		}
 		return "ICMP CHECK on service " + service(cfg) + " failed."
+	case TypeSMTP:
+		return "SMTP_CHECK " + out.said
 	case TypeDNS:
 		return "DNS_CHECK (" + service(cfg) + ") " + out.reason + after
 	case TypeMisc:
@@ -122,17 +131,16 @@ func downLine(cfg *Config, out outcome, retries int) string {
 
 // retryLine is what log_all_failures adds for the nth failure in a row.
 func retryLine(cfg *Config, out outcome, nth int) string {
-	late := strings.Contains(out.reason, "timed out") || strings.Contains(out.reason, "timeout")
 	switch cfg.Type {
 	case TypeTCP:
-		if late {
+		if out.late {
 			return "TCP connection to " + service(cfg) + " timeout."
 		}
 		return "TCP connection to " + service(cfg) + " failed."
 	case TypeUDP:
 		return "UDP connection to " + service(cfg) + " failed."
 	case TypePing:
-		if late {
+		if out.late {
 			return "ICMP connection to address " + service(cfg) + " timeout."
 		}
 		return "ICMP connection to " + service(cfg) + " of " + cfg.Virtual + " failed."
@@ -145,9 +153,9 @@ func retryLine(cfg *Config, out outcome, nth int) string {
 		}
 		return miscLine(cfg, miscEnd(out, fmt.Sprintf(", will do %d retries", cfg.Retry)))
 	case TypeHTTP, TypeSSL:
-		if strings.HasPrefix(out.reason, "connect") {
-			return "Connection failed server " + service(cfg) + "."
-		}
+		return out.said + " server " + service(cfg) + "."
+	case TypeSMTP:
+		return "SMTP_CHECK " + out.said
 	case TypeDNS:
 		return "DNS_CHECK (" + service(cfg) + ") " + out.reason
 	}
@@ -157,18 +165,17 @@ func retryLine(cfg *Config, out outcome, nth int) string {
 func miscLine(cfg *Config, how string) string {
 	program := ""
 	if args := cfg.Misc.Command.Args; len(args) > 0 {
-		program = args[0]
+		program = script.RealPath(args[0])
 	}
 	return "Misc check for [" + service(cfg) + " VS " + cfg.Virtual + "] by [" + program + "] " + how
 }
 
 // miscEnd is how a script that was not content ended.
 func miscEnd(out outcome, which string) string {
-	how := strings.TrimPrefix(out.reason, "script ")
-	if strings.HasPrefix(how, "timed out") {
+	if out.late {
 		return "timed out" + which + "."
 	}
-	return "failed" + which + " (" + how + ")."
+	return "failed" + which + " (" + strings.TrimPrefix(out.reason, "script ") + ")."
 }
 
 func fileLine(cfg *Config, how string) string {

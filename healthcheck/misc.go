@@ -48,11 +48,11 @@ func (p *miscProber) probe(a *attempt, _ int) outcome {
 func miscVerdict(e script.Exit, dynamic bool) outcome {
 	switch {
 	case e.Signal != 0:
-		return outcome{reason: "script " + e.String()}
+		return outcome{reason: "script " + e.String(), late: e.TimedOut}
 	case e.Code == 0: // the configured weight
 		return outcome{ok: true, hasWeight: dynamic}
 	case dynamic && e.Code >= 2 && e.Code <= 255 && !e.TimedOut:
 		return outcome{ok: true, weight: e.Code - 2, hasWeight: true, absolute: true, reason: fmt.Sprintf("script set weight %d", e.Code-2)}
 	}
-	return outcome{reason: "script " + e.String()}
+	return outcome{reason: "script " + e.String(), late: e.TimedOut}
 }

@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,10 @@ type outcome struct {
 	unsure bool
 	// reason is empty for a plain success.
 	reason string
+	// late says that the attempt ran into its time limit.
+	late bool
+	// said is what the reference's log calls this failure of a web server, up to " server"; of a mail server, with it and its address.
+	said string
 	// weight counts if hasWeight: the weight itself if absolute, else a difference to the configured weight.
 	weight              int
 	hasWeight, absolute bool
@@ -28,7 +33,8 @@ type prober interface {
 func fail(what string, err error, c *Connect) outcome {
 	var setup *setupError
 	unsure := errors.As(err, &setup) || errors.Is(err, errStopped)
-	return outcome{unsure: unsure, reason: what + words(err, c.Timeout)}
+	late := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ETIMEDOUT)
+	return outcome{unsure: unsure, reason: what + words(err, c.Timeout), late: late}
 }
 
 // newProber makes the prober of a configured checker, or says why it never can work.

@@ -61,7 +61,7 @@ var patterns = []struct {
 	{`[a\]b]c`, "]c", "", true},
 	{`[\Qa-c\E]z`, "bz", "", false},
 	{`x{,3}`, "x{,3}", "", true},
-	{`x{2,3}$`, "xxx", "", true},
+	{`y{2,3}$`, "yyy", "", true},
 	{`\x41\x{42}\103\o{104}`, "ABCD", "", true},
 	{`\cA\e`, "\x01\x1b", "", true},
 	{`(?i)HELLO`, "hello", "", true},

@@ -50,8 +50,8 @@ func newSMTPProber(cfg *Config) (*smtpProber, error) {
 
 func (p *smtpProber) probe(a *attempt, _ int) outcome {
 	for _, t := range p.hosts {
-		if err := p.talk(t, a); err != nil {
-			out := fail("", err, &t.cfg)
+		if out := p.talk(t, a); !out.ok {
+			out.said += fmt.Sprintf(" server [%s]:%d", t.cfg.Addr.Addr(), t.cfg.Addr.Port())
 			if len(p.hosts) > 1 {
 				out.reason = t.cfg.Addr.String() + ": " + out.reason
 			}
@@ -61,10 +61,10 @@ func (p *smtpProber) probe(a *attempt, _ int) outcome {
 	return outcome{ok: true}
 }
 
-func (p *smtpProber) talk(t *target, a *attempt) error {
+func (p *smtpProber) talk(t *target, a *attempt) outcome {
 	c, err := dial(t, unix.SOCK_STREAM, a)
 	if err != nil {
-		return &stageError{"connect", err}
+		return failSaid(&stageError{"connect", err}, &t.cfg, "Connection timeout to", "Could not connect to")
 	}
 	defer c.close()
 	a.steps.connected(c, t)
@@ -74,26 +74,26 @@ func (p *smtpProber) talk(t *target, a *attempt) error {
 	}
 	l := lineReader{}
 	for _, s := range []struct {
-		stage, want string
-		say         []byte // nil: the server speaks first
-	}{{"greeting", "220 ", nil}, {"HELO", "250 ", p.helo}, {"QUIT", "", []byte("QUIT\r\n")}} {
+		stage, want, bad string
+		say              []byte // nil: the server speaks first
+	}{{"greeting", "220 ", "Bad greeting banner from", nil}, {"HELO", "250 ", "Bad HELO response from", p.helo}, {"QUIT", "", "", []byte("QUIT\r\n")}} {
 		if s.say != nil {
 			a.steps.said(s.say)
 			l.rest = l.rest[:0] // what came before it was asked for is no answer
 			if _, err := c.Write(s.say); err != nil {
-				return &stageError{s.stage, err}
+				return failSaid(&stageError{s.stage, err}, &t.cfg, "Write timeout to", "Write failure to")
 			}
 		}
 		line, err := l.next(c)
 		if err != nil {
-			return &stageError{s.stage, err}
+			return failSaid(&stageError{s.stage, err}, &t.cfg, "Read timeout from", "Read failure from")
 		}
 		if err := smtpReply(line, s.want); err != nil {
-			return &stageError{s.stage, err}
+			return failSaid(&stageError{s.stage, err}, &t.cfg, "", s.bad)
 		}
 		a.steps.heard(line)
 	}
-	return nil
+	return outcome{ok: true}
 }
 
 // smtpReply compares a line with the code wanted; the reference wants a space after it, so replies of several lines fail.

@@ -29,8 +29,8 @@ func TestOnceTellsEachStep(t *testing.T) {
 			[]string{"connect to 127.0.0.1:\taccepted, from 127.0.0.1:", "wait for the greeting\t\"220 mail ESMTP\"", "say \"HELO smtpchecker.keepalived.org\"\t\"250 hello\"", "say \"QUIT\"\t\"221 bye\""},
 		},
 		"a mail server that draws on the terminal": {
-			Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, dialogue("220 \x1b[2J\u202e"+strings.Repeat("x", 3000)+"\r\n", "501 \x1b[31mno\r\n"))}},
-			[]string{"connect to", "wait for the greeting\t\"220 \\x1b[2J\\u202exxx", "! say \"HELO\tHELO: answer \"501 \\x1b[31mno\""},
+			Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, dialogue("220 \x1b[2J\u202e"+strings.Repeat("y", 3000)+"\r\n", "501 \x1b[31mno\r\n"))}},
+			[]string{"connect to", "wait for the greeting\t\"220 \\x1b[2J\\u202eyyy", "! say \"HELO\tHELO: answer \"501 \\x1b[31mno\""},
 		},
 		"a mail server that refuses": {Config{Type: TypeSMTP, Connect: Connect{Addr: closedPort(t)}}, []string{"! connect to the mail server\tconnection refused"}},
 		"a mail server that hangs":   {Config{Type: TypeSMTP, Connect: Connect{Addr: serve(t, hang)}}, []string{"connect to", "! wait for the greeting\ttimeout after 300ms"}},
