@@ -63,14 +63,8 @@ func TestAKernelWhoseAnswersAreLostIsReportedAndAllComesRightAfterwards(t *testi
 		other := virtual(1, 0, server(4, 1, false))
 		other.Name, other.Key.Port = "[10.2.0.1]:tcp:81", 81
 		other.RealServers[0].Checkers[0].ID = "other"
-		var log lockedBuffer
-		d, err := New(&Config{VirtualServers: []*VirtualServer{vs, other}}, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- d.Run(ctx) }()
+		d, log, stop := live(t, &Config{VirtualServers: []*VirtualServer{vs, other}}, plane)
+		ctx := t.Context()
 		synctest.Wait()
 		lost := errors.New("no answer from the kernel in time")
 		plane.broken.set(lost)
@@ -100,9 +94,28 @@ func TestAKernelWhoseAnswersAreLostIsReportedAndAllComesRightAfterwards(t *testi
 		if got := lines(t, plane.Plane); !slices.Equal(got, []string{"-A -t 10.2.0.1:80 -s rr", "-A -t 10.2.0.1:81 -s rr"}) {
 			t.Errorf("the table is %q", got)
 		}
-		cancel()
-		<-done
+		stop()
 	})
+}
+
+// live runs a Director over any plane until the test stops it.
+func live(t *testing.T, cfg *Config, plane ipvs.Plane) (d *Director, log *lockedBuffer, stop func()) {
+	t.Helper()
+	log = new(lockedBuffer)
+	d, err := New(cfg, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	return d, log, func() {
+		t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // lockedBuffer is a log that may be read while it is written.
@@ -142,15 +155,9 @@ func TestSettingsBesideTheTableAreTriedAgainAndWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plane := &stubborn{Plane: new(memory.Plane)}
 		plane.no.set(errors.New("no such interface"))
-		var log lockedBuffer
-		d, err := New(&Config{VirtualServers: []*VirtualServer{virtual(1, 0, server(1, 1))}, SyncDaemon: &ipvs.SyncDaemon{Iface: "eth1", ID: 7},
-			Timeouts: ipvs.Timeouts{TCP: 100 * time.Second}}, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- d.Run(ctx) }()
+		d, log, stop := live(t, &Config{VirtualServers: []*VirtualServer{virtual(1, 0, server(1, 1))}, SyncDaemon: &ipvs.SyncDaemon{Iface: "eth1", ID: 7},
+			Timeouts: ipvs.Timeouts{TCP: 100 * time.Second}}, plane)
+		ctx := t.Context()
 		synctest.Wait()
 		trouble := func() []string { s, _ := d.Snapshot(ctx); return s.Trouble }
 		want := []string{"the IPVS sync daemon, backup on eth1: no such interface", "the IPVS sync daemon, master on eth1: no such interface", "the IPVS timeouts: no such interface"}
@@ -183,8 +190,7 @@ func TestSettingsBesideTheTableAreTriedAgainAndWatched(t *testing.T) {
 		if !strings.Contains(log.String(), "the backup sync daemon had been stopped from outside") || !strings.Contains(log.String(), "the timeouts had been changed from outside") {
 			t.Errorf("the log:\n%s", log.String())
 		}
-		cancel()
-		<-done
+		stop()
 		if running, _ := plane.SyncState(context.Background()); len(running) > 0 {
 			t.Errorf("left running: %v", running)
 		}

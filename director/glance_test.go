@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -90,15 +89,8 @@ func TestAServiceThatVanishesWhileTheTableIsReadIsMissedAndNotItsServers(t *test
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				plane := &emptied{slow: slow{Plane: new(memory.Plane)}}
-				var log lockedBuffer
 				vs := virtual(1, 0, server(1, 1, false), server(2, 1, false))
-				d, err := New(&Config{VirtualServers: []*VirtualServer{vs}}, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error, 1)
-				go func() { done <- d.Run(ctx) }()
+				d, log, stop := live(t, &Config{VirtualServers: []*VirtualServer{vs}}, plane)
 				<-d.Up()
 				if refused { // all is read after a refusal only
 					plane.Refuse(func(ipvs.Op) error { return errors.New("not now") })
@@ -119,8 +111,7 @@ func TestAServiceThatVanishesWhileTheTableIsReadIsMissedAndNotItsServers(t *test
 				if got := plane.Log(); !slices.Equal(got, want) {
 					t.Errorf("wrote\n\t%s\nwant\n\t%s\n%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"), log.String())
 				}
-				cancel()
-				<-done
+				stop()
 			})
 		})
 	}
@@ -138,14 +129,8 @@ func TestALargeTableIsWatchedInParts(t *testing.T) {
 			cfg.VirtualServers = append(cfg.VirtualServers, vs)
 		}
 		plane := &slow{Plane: new(memory.Plane)}
-		var log lockedBuffer
-		d, err := New(cfg, Options{Plane: plane, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- d.Run(ctx) }()
+		d, log, stop := live(t, cfg, plane)
+		ctx := t.Context()
 		<-d.Up()
 		want := lines(t, plane.Plane)
 		whole := plane.whole.Load()
@@ -199,7 +184,6 @@ func TestALargeTableIsWatchedInParts(t *testing.T) {
 		if text := log.String(); !strings.Contains(text, "[10.2.0.1]:tcp:1399 had been changed from outside - restoring 1 entries") || !strings.Contains(text, "390 more services") {
 			t.Errorf("the log: %s", text)
 		}
-		cancel()
-		<-done
+		stop()
 	})
 }

@@ -213,6 +213,18 @@ func (p *parent) pass(part string, m message, file *os.File) bool {
 	return false
 }
 
+// terminate orders a child that runs to stop, one that somebody has stopped by a signal as well: it has to resign and to take down what it has put
+// up.
+func (c *child) terminate() {
+	if c.proc == nil {
+		return
+	}
+	c.proc.signal(syscall.SIGTERM)
+	if !c.stopped.IsZero() {
+		c.proc.signal(syscall.SIGCONT)
+	}
+}
+
 // childExited decides what follows the end of a child.
 func (p *parent) childExited(ev childExit) {
 	c := ev.c

@@ -372,13 +372,8 @@ func (p *parent) stop(status int) {
 	p.log.Info("Stopping")
 	later := p.tableLast()
 	for _, c := range p.children {
-		if c.proc != nil && c != later {
-			c.proc.signal(syscall.SIGTERM)
-		}
-	}
-	for _, c := range p.children {
-		if c.proc != nil && !c.stopped.IsZero() {
-			c.proc.signal(syscall.SIGCONT) // to resign, and to take down what it has put up
+		if c != later {
+			c.terminate()
 		}
 	}
 	p.killAt = time.After(p.childWait)
@@ -412,8 +407,8 @@ func (p *parent) tableLast() *child {
 
 // endKept orders the part that was kept to stop.
 func (p *parent) endKept() {
-	if c := p.kept; c != nil && c.proc != nil {
-		c.proc.signal(syscall.SIGTERM)
+	if p.kept != nil {
+		p.kept.terminate()
 	}
 	p.kept = nil
 }
