@@ -43,7 +43,9 @@ func TestFormatKeepsTheMeaningOfEachCase(t *testing.T) {
 		if len(c.names) > 1 {
 			continue // a block can go over the end of a file there
 		}
-		sameAfterFormat(t, filepath.Base(path), []byte(c.files[c.names[0]]))
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			sameAfterFormat(t, filepath.Base(path), []byte(c.files[c.names[0]]))
+		})
 	}
 }
 
