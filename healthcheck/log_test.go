@@ -65,6 +65,7 @@ func TestTheLogHasTheReferencesLines(t *testing.T) {
 func TestFailuresAreSaidInTheReferencesWords(t *testing.T) {
 	const shake, web = "SSL handshake/communication error connecting to server [10.1.0.1]:tcp:80.", " server [10.1.0.1]:tcp:80."
 	full := fullListener(t)
+	resets := func(c net.Conn, over <-chan struct{}) { readRequest(c); reset(c, over) }
 	for name, c := range map[string]struct {
 		at    netip.AddrPort
 		typ   Type
@@ -77,7 +78,7 @@ func TestFailuresAreSaidInTheReferencesWords(t *testing.T) {
 		"closed, no data":    {at: serve(t, say("")), typ: TypeHTTP, want: "Read, no data received from " + web},
 		"garbage":            {at: serve(t, say("garbage\r\n")), typ: TypeHTTP, want: "Read, no data received from " + web},
 		"hangs":              {at: serve(t, hang), typ: TypeHTTP, want: "Timeout WEB read" + web, brief: true},
-		"a reset":            {at: serve(t, reset), typ: TypeHTTP, want: "Read error with" + web},
+		"a reset":            {at: serve(t, resets), typ: TypeHTTP, want: "Read error with" + web},
 		"status":             {at: serve(t, say(httpAnswer("503 no", "xx"))), typ: TypeHTTP, want: "HTTP status code error to" + web},
 		"digest":             {at: serve(t, say(httpAnswer("200 ok", "xx"))), typ: TypeHTTP, url: URL{Digest: strings.Repeat("0", 32)}, want: "MD5 digest error to" + web},
 		"regex":              {at: serve(t, say(httpAnswer("200 ok", "xx"))), typ: TypeHTTP, url: URL{Regex: &Regex{Pattern: "foo"}}, want: "Regex match failed" + web},
